@@ -1,0 +1,21 @@
+//! The vocabulary of Davy and its pure state machines.
+//!
+//! Nothing here reads a clock, does I/O or draws a random number: time is an input, the world is an input, and what
+//! should happen is an [`rollout::Event`] that somebody else carries out.
+
+mod id;
+mod policy;
+mod release;
+pub mod rollout;
+mod snapshot;
+mod time;
+mod weight;
+mod window;
+
+pub use id::{Actor, Digest, EnvironmentName, Generation, InstanceId, InvalidName, ReleaseId, RolloutId, ServiceKey, ServiceName};
+pub use policy::{Analysis, OnDeadline, Policy};
+pub use release::{Health, HealthCheck, Instance, Place, Release, Route, Source, Workload};
+pub use snapshot::{Backend, FallbackCause, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
+pub use time::{Millis, Timestamp};
+pub use weight::{InvalidWeight, Weight};
+pub use window::{BUCKETS, Cell, Failures, Window, bucket_of, bucket_upper_micros};

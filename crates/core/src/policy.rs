@@ -1,0 +1,65 @@
+//! How a rollout goes: what `rollout:` in the file says, with its defaults.
+
+use crate::{Millis, Weight};
+use serde::{Deserialize, Serialize};
+
+/// Strategy `canary` with explicit steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Rising weights; at least one below 100 %, the last is 100 %.
+    pub steps: Vec<Weight>,
+    /// The least time at each weight.
+    pub hold: Millis,
+    /// The most time at each weight.
+    pub deadline: Millis,
+    /// What happens at the deadline.
+    pub on_deadline: OnDeadline,
+    /// The longest pause; then the rollout is rolled back.
+    pub pause_limit: Millis,
+    /// The longest wait for the requests in flight on a release that is about to be removed.
+    pub drain: Millis,
+    /// How long the old release is kept after promotion.
+    pub bake: Millis,
+    /// What the judge may spend and must heed.
+    pub analysis: Analysis,
+}
+
+/// What happens when a step's deadline passes without proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDeadline {
+    /// Wait for a person.
+    Pause,
+    /// Put traffic back.
+    Rollback,
+}
+
+/// The judge's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// The chance of rolling a healthy canary back, at most, over the whole rollout.
+    pub alpha: f64,
+    /// The chance of passing a step with a canary worse by its margin, at most.
+    pub beta: f64,
+    /// The canary's failure rate is not to exceed this; a fraction of requests.
+    pub max_error_rate: Option<f64>,
+    /// Whether the canary is compared with stable.
+    pub not_worse_than_stable: bool,
+}
+
+impl Default for Policy {
+    /// Steps 1, 5, 25, 50, 100 %; hold 60 s, deadline 30 min, pause, 24 h; drain 30 s, bake 15 min.
+    fn default() -> Self {
+        let steps = [100, 500, 2_500, 5_000, 10_000].into_iter().filter_map(|bp| Weight::new(bp).ok()).collect();
+        Self {
+            steps,
+            hold: Millis::seconds(60),
+            deadline: Millis::seconds(30 * 60),
+            on_deadline: OnDeadline::Pause,
+            pause_limit: Millis::seconds(24 * 3600),
+            drain: Millis::seconds(30),
+            bake: Millis::seconds(15 * 60),
+            analysis: Analysis { alpha: 0.01, beta: 0.05, max_error_rate: None, not_worse_than_stable: true },
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What is to be done at the edge.
+
+use super::{Event, Split};
+use crate::{Generation, ReleaseId};
+
+/// Something to do, named and fenced by its generation. Doing it twice is doing it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Run so many instances of a release.
+    Run {
+        /// The fence.
+        generation: Generation,
+        /// What they run.
+        release: ReleaseId,
+        /// How many.
+        count: u32,
+    },
+    /// Divide the traffic.
+    Route {
+        /// The fence.
+        generation: Generation,
+        /// How.
+        split: Split,
+    },
+    /// All traffic to the fallback.
+    Revert {
+        /// The fence.
+        generation: Generation,
+    },
+    /// Stop and remove the instances of a release.
+    Remove {
+        /// The fence.
+        generation: Generation,
+        /// Which.
+        release: ReleaseId,
+    },
+}
+
+impl Effect {
+    /// What an event asks for.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::InstancesRequested { generation, release, count } => {
+                Some(Self::Run { generation: *generation, release: release.clone(), count: *count })
+            }
+            Event::WeightRequested { generation, split, .. } => {
+                Some(Self::Route { generation: *generation, split: split.clone() })
+            }
+            Event::RevertRequested { generation, .. } => Some(Self::Revert { generation: *generation }),
+            Event::RemovalRequested { generation, release } => {
+                Some(Self::Remove { generation: *generation, release: release.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The fence.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        match self {
+            Self::Run { generation, .. }
+            | Self::Route { generation, .. }
+            | Self::Revert { generation }
+            | Self::Remove { generation, .. } => *generation,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One service in one environment: the rollout under way, decided by pure functions.
+//!
+//! [`step`] turns a [`State`] and an [`Input`] into [`Event`]s or a [`Refusal`]; [`State::apply`] folds events back into
+//! the state. An event may ask for an [`Effect`]; what came of it returns as an input.
+
+mod effect;
+mod event;
+mod fold;
+mod input;
+mod state;
+mod step;
+
+pub use effect::Effect;
+pub use event::{Batches, Cause, Event, Outcome, PauseReason, Request, RequestKind, Split};
+pub use input::{Command, Input, Look, Refusal, Sight, Traffic};
+pub use state::{Ended, Next, Pause, Pending, Phase, Rollout, State};
+pub use step::step;

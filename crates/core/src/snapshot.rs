@@ -1,0 +1,150 @@
+//! What a router serves: one snapshot for each service, replaced whole.
+
+use crate::{Generation, HealthCheck, InstanceId, Millis, ReleaseId, RolloutId, Route, ServiceKey, Timestamp, Weight};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Where a service's requests go. Replaces the service's earlier snapshot if its generation is higher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Whose requests.
+    pub key: ServiceKey,
+    /// Rises with every snapshot of the service; also the weight epoch of the counts.
+    pub generation: Generation,
+    /// The rollout under way; `revert` names it.
+    pub rollout: Option<RolloutId>,
+    /// Which requests are the service's.
+    pub route: Route,
+    /// The releases; their weights add up to 100 %. Empty: the route answers 503.
+    pub serve: Vec<Target>,
+    /// Where everything goes on revert and on lapse: one of `serve`.
+    pub fallback: Option<ReleaseId>,
+    /// After so long without renewal the fallback is served; none outside a trial.
+    pub lease: Option<Millis>,
+    /// How the router itself checks the backends.
+    pub health: HealthCheck,
+    /// The longest wait for an upstream's response head.
+    pub timeout: Millis,
+}
+
+/// One release and its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The release.
+    pub release: ReleaseId,
+    /// What it is to the judge.
+    pub role: Role,
+    /// Its share of new requests.
+    pub weight: Weight,
+    /// Its instances.
+    pub instances: Vec<Backend>,
+}
+
+/// What a release is in a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It served before.
+    Stable,
+    /// It is on trial.
+    Canary,
+}
+
+/// An instance as a router needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub id: InstanceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// What a router serves for one service now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// The snapshot it holds.
+    pub snapshot: Snapshot,
+    /// Whether the split or the fallback is served.
+    pub mode: Mode,
+    /// Names this run of the router's process: another name means that it was restarted.
+    pub boot: String,
+    /// Requests under way for each release, those of earlier snapshots included.
+    pub in_flight: Vec<(ReleaseId, u64)>,
+}
+
+impl Serving {
+    /// Requests under way on a release.
+    #[must_use]
+    pub fn in_flight(&self, release: &ReleaseId) -> u64 {
+        self.in_flight.iter().filter(|(id, _)| id == release).map(|(_, count)| count).sum()
+    }
+}
+
+/// Whether a router serves the split it was given or its fallback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// As the snapshot says.
+    Split,
+    /// Everything to the fallback, until a snapshot of a higher generation.
+    Fallback {
+        /// Why.
+        cause: FallbackCause,
+        /// Since when, by the router's wall clock.
+        at: Timestamp,
+    },
+}
+
+/// Why a router serves its fallback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FallbackCause {
+    /// It was told to.
+    Revert,
+    /// Nobody renewed the lease.
+    Lapse,
+    /// It started from its last snapshot on disk.
+    Restart,
+}
+
+/// A snapshot that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSnapshot {
+    /// The weights do not add up to 100 %.
+    #[error("the weights add up to {0} basis points, not 10000")]
+    Weights(u32),
+    /// The fallback is not among the releases.
+    #[error("the fallback {0} is not among the releases served")]
+    Fallback(ReleaseId),
+    /// A lease without a fallback would lapse to nothing.
+    #[error("a lease needs a fallback")]
+    Lease,
+    /// The same release twice.
+    #[error("release {0} is listed twice")]
+    Twice(ReleaseId),
+}
+
+impl Snapshot {
+    /// Checks what every router may rely on.
+    ///
+    /// # Errors
+    /// Weights that do not add up, a fallback that is not served, a lease without a fallback, a release twice.
+    pub fn check(&self) -> Result<(), InvalidSnapshot> {
+        let sum: u32 = self.serve.iter().map(|target| u32::from(target.weight.basis_points())).sum();
+        if !self.serve.is_empty() && sum != 10_000 {
+            return Err(InvalidSnapshot::Weights(sum));
+        }
+        for (index, target) in self.serve.iter().enumerate() {
+            if self.serve[..index].iter().any(|earlier| earlier.release == target.release) {
+                return Err(InvalidSnapshot::Twice(target.release.clone()));
+            }
+        }
+        match &self.fallback {
+            Some(release) if !self.serve.iter().any(|target| target.release == *release) => {
+                Err(InvalidSnapshot::Fallback(release.clone()))
+            }
+            None if self.lease.is_some() => Err(InvalidSnapshot::Lease),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Counts of requests as a router reports them.
+
+use crate::{Generation, InstanceId, ReleaseId, Role, ServiceKey, Timestamp, Weight};
+use serde::{Deserialize, Serialize};
+
+/// The counts of one service over a short time (100 ms from the gateway), of requests routed in one weight epoch.
+/// Sent when nothing happened, too: silence and no traffic are different things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Whose requests.
+    pub key: ServiceKey,
+    /// The run of the router that counted.
+    pub boot: String,
+    /// Rises by one with every window of the service in this run: a gap is a loss, a repetition is a repetition.
+    pub sequence: u64,
+    /// The weight epoch **when routed**.
+    pub generation: Generation,
+    /// The canary's configured weight in that epoch, as it was really served (0 while the fallback is served).
+    pub weight: Weight,
+    /// Begin, by the router's wall clock.
+    pub from: Timestamp,
+    /// End, by the router's wall clock.
+    pub to: Timestamp,
+    /// One for each instance that had any count.
+    pub cells: Vec<Cell>,
+    /// Requests that the router failed by itself: no backend to send them to.
+    pub unserved: u64,
+}
+
+/// The counts of one instance in one window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// What it runs.
+    pub release: ReleaseId,
+    /// What that is to the judge.
+    pub role: Role,
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Requests sent to it in this window, counted at admission.
+    pub routed: u64,
+    /// Requests that ended in this window, failures included; those that the client broke off are not.
+    pub answered: u64,
+    /// Of these, failures by kind.
+    pub failures: Failures,
+    /// Requests that the client broke off: nobody's failure.
+    pub client_gone: u64,
+    /// Sparse histogram of the answered: (bucket, count); see [`bucket_of`].
+    pub latency: Vec<(u8, u64)>,
+}
+
+/// Failures by kind. An answer of 4xx is not a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// Answered 500 to 599.
+    pub status: u64,
+    /// No response head in time.
+    pub timeout: u64,
+    /// The connection was refused or could not be made.
+    pub refused: u64,
+    /// The connection broke before the answer was complete.
+    pub reset: u64,
+}
+
+impl Failures {
+    /// All kinds together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.status + self.timeout + self.refused + self.reset
+    }
+}
+
+/// How many latency buckets there are, the overflow included. Boundaries are `1 ms · 1.1^i`, i = 0…116 (63 s):
+/// bucket i holds latencies in `(B_{i-1}, B_i]`, bucket 117 everything above.
+pub const BUCKETS: usize = 118;
+
+const BOUNDARIES: [u64; BUCKETS - 1] = boundaries();
+
+const fn boundaries() -> [u64; BUCKETS - 1] {
+    let mut micros = [0; BUCKETS - 1];
+    let mut exact = 1000.0_f64;
+    let mut index = 0;
+    while index < micros.len() {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "63 s of microseconds fit")]
+        {
+            micros[index] = (exact + 0.5) as u64;
+        }
+        exact *= 1.1;
+        index += 1;
+    }
+    micros
+}
+
+/// The bucket of a latency.
+#[must_use]
+pub fn bucket_of(micros: u64) -> u8 {
+    u8::try_from(BOUNDARIES.partition_point(|boundary| *boundary < micros)).unwrap_or(u8::MAX)
+}
+
+/// The upper boundary of a bucket in microseconds; none for the overflow.
+#[must_use]
+pub fn bucket_upper_micros(bucket: u8) -> Option<u64> {
+    BOUNDARIES.get(usize::from(bucket)).copied()
+}

@@ -1,0 +1,128 @@
+//! The append-only record of everything that happened, and the evidence beside it.
+
+use crate::Boxed;
+use davy_core::{Actor, Generation, RolloutId, ServiceKey, Timestamp, Weight, Window, rollout::Event};
+use serde::{Deserialize, Serialize};
+
+/// Keeps events for ever and evidence for long.
+pub trait Journal: Send + Sync {
+    /// Appends events durably, all or none, if the stream stands at `expected` events.
+    fn append<'a>(&'a self, stream: &'a ServiceKey, expected: u64, entries: &'a [Entry]) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
+
+    /// Every event of a stream, in order.
+    fn stream<'a>(&'a self, stream: &'a ServiceKey) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
+
+    /// At most `limit` events of all streams after a sequence number, in order.
+    fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>>;
+
+    /// The names of all streams.
+    fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>>;
+
+    /// Stores a batch of evidence. The same rollout and number again is success and changes nothing.
+    fn store<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Result<(), JournalError>>;
+
+    /// Every stored batch of a rollout, in order.
+    fn evidence<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Batch>, JournalError>>;
+
+    /// Recomputes every hash chain.
+    fn verify(&self) -> Boxed<'_, Result<Verified, JournalError>>;
+}
+
+/// An event to append.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub by: Actor,
+    /// The rollout it belongs to.
+    pub rollout: Option<RolloutId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// An event of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place among all events, from 1, rising; the id of live updates.
+    pub sequence: u64,
+    /// Its stream.
+    pub stream: ServiceKey,
+    /// Its place in its stream, from 1, without gaps.
+    pub position: u64,
+    /// What was appended.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// SHA-256 over the hash before it in the stream and this record, hexadecimal.
+    pub hash: String,
+}
+
+/// Windows of one weight epoch, merged over about a second: exactly what the judge consumes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Of which rollout.
+    pub rollout: RolloutId,
+    /// From 1, without gaps.
+    pub number: u64,
+    /// The weight epoch when routed.
+    pub generation: Generation,
+    /// The canary's weight in it.
+    pub weight: Weight,
+    /// When the rollout began to be observed: times of the judge count from here.
+    pub origin: Timestamp,
+    /// The windows, merged: sequence is that of the last one.
+    pub window: Window,
+    /// Whether what is in it may be evidence, or only be shown (routed in an epoch that had ended, or after a gap).
+    pub evidence: bool,
+    /// Set when the source failed or sent nonsense just before this batch.
+    pub blind: Option<String>,
+}
+
+/// What a check of the chains found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// How many streams were read.
+    pub streams: u64,
+    /// How many events.
+    pub events: u64,
+    /// How many batches of evidence.
+    pub batches: u64,
+    /// What does not hold; empty when all is well.
+    pub broken: Vec<Broken>,
+}
+
+/// A place where the chain does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broken {
+    /// Which stream.
+    pub stream: String,
+    /// Which event of it.
+    pub position: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Why the journal did not do as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// The stream stands elsewhere: somebody else appended.
+    #[error("the stream stands at {stands_at} events, not at {expected}")]
+    Conflict {
+        /// Where it was expected to stand.
+        expected: u64,
+        /// Where it stands.
+        stands_at: u64,
+    },
+    /// Busy, full or unreachable: nothing was appended.
+    #[error("the journal cannot be used: {why}")]
+    Unavailable {
+        /// What happened.
+        why: String,
+    },
+    /// What is stored cannot be read.
+    #[error("the journal is damaged: {why}")]
+    Damaged {
+        /// What was found.
+        why: String,
+    },
+}

@@ -1,0 +1,23 @@
+//! The traits at the edge: what Davy asks of the world, and what the world answers.
+//!
+//! Futures are boxed and streams are those of `futures-core`: no runtime is chosen here. Every call may be repeated
+//! (effects are idempotent and fenced by a generation) and every caller bounds it in time.
+
+mod error;
+mod journal;
+mod platform;
+mod router;
+mod telemetry;
+
+pub use error::{Error, Retry};
+pub use journal::{Batch, Broken, Entry, Journal, JournalError, Record, Verified};
+pub use platform::{LogLine, LogQuery, LogSource, Order, Platform};
+pub use router::Router;
+pub use telemetry::{Cursor, Telemetry};
+
+use std::{future::Future, pin::Pin};
+
+/// A future that can move between threads.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A stream that can move between threads.
+pub type Streamed<'a, T> = Pin<Box<dyn futures_core::Stream<Item = T> + Send + 'a>>;
