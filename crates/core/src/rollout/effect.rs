@@ -66,3 +66,21 @@ impl Effect {
         }
     }
 }
+
+impl Effect {
+    /// What is to be done, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Run { release, count, .. } => format!("run {count} of release {release}"),
+            Self::Route { split, .. } => match split {
+                Split::Trial { canary } => format!("serve the canary {canary}"),
+                Split::Bake => "serve the promoted release and keep the old one".to_owned(),
+                Split::Only { release } => format!("serve release {release} alone"),
+                Split::Nothing => "serve nothing".to_owned(),
+            },
+            Self::Revert { .. } => "send all traffic to the fallback".to_owned(),
+            Self::Remove { release, .. } => format!("remove release {release}"),
+        }
+    }
+}

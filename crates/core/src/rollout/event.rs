@@ -62,6 +62,11 @@ pub enum Cause {
         /// Who.
         by: Actor,
     },
+    /// A person asked for the release before it, after promotion.
+    Rollback {
+        /// Who.
+        by: Actor,
+    },
     /// A newer rollout took its place.
     Superseded {
         /// Which.

@@ -1,0 +1,256 @@
+//! Events folded into the state. Total: an event that does not fit changes only what it can.
+
+use super::{Cause, Effect, Ended, Event, Outcome, Pause, Pending, Phase, Request, RequestKind, Rollout, Split, State};
+use crate::{Generation, Timestamp, Weight};
+
+impl State {
+    /// Folds a whole stream.
+    #[must_use]
+    pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Self {
+        let mut state = Self::default();
+        for (at, event) in events {
+            state.apply(at, event);
+        }
+        state
+    }
+
+    /// Folds one more event.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) {
+        if let Some(effect) = Effect::of(event) {
+            self.generation = self.generation.max(effect.generation());
+            self.pending.push(Pending { effect, since: at });
+        }
+        match event {
+            Event::RolloutRequested { request } => self.begin(at, request),
+            Event::RolloutQueued { request } => self.queued = Some(request.clone()),
+            Event::RolloutDropped { rollout, .. } => {
+                self.queued.take_if(|request| request.rollout == *rollout);
+            }
+            Event::InstancesRequested { .. } => self.ordered_at = at,
+            Event::InstancesOrdered { generation } | Event::InstancesRefused { generation, .. } => {
+                self.answered(*generation);
+            }
+            Event::InstancesReady { .. } => {}
+            Event::WeightRequested { generation, step, split } => self.route(at, *generation, *step, split),
+            Event::WeightApplied { generation } => self.applied(at, *generation),
+            Event::WeightRefused { generation, .. } => {
+                self.answered(*generation);
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.refusals += 1;
+                    if matches!(rollout.phase, Phase::Shifting { .. }) {
+                        rollout.phase = Phase::Recovering { since: at };
+                    }
+                }
+            }
+            Event::WeightObserved { generation, observed } => self.observed(*generation, *observed),
+            Event::EffectLost { generation, .. } => {
+                self.answered(*generation);
+                self.recovering(at, *generation);
+            }
+            Event::VerdictReached { verdict, .. } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.verdict = Some(verdict.clone());
+                }
+            }
+            Event::StepPassed { step } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.step = step + 1;
+                    rollout.step_since = at;
+                }
+            }
+            Event::LeaseLapsed { generation } | Event::RouterRestarted { generation } => {
+                self.recovering(at, *generation);
+            }
+            Event::Paused { why } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.pause = Some(Pause { why: why.clone(), since: at });
+                }
+            }
+            Event::Resumed { .. } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.pause = None;
+                    rollout.step_since = at;
+                    rollout.refusals = 0;
+                }
+            }
+            Event::PromoteRequested { .. } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.forced = true;
+                    rollout.pause = None;
+                    rollout.step = rollout.steps().len().saturating_sub(1);
+                    rollout.step_since = at;
+                    rollout.refusals = 0;
+                }
+            }
+            Event::RevertRequested { cause, .. } => self.ending(at, cause),
+            Event::Reverted { cause, .. } => {
+                self.pending.retain(|pending| !matches!(pending.effect, Effect::Revert { .. }));
+                if let Some(cause) = cause {
+                    self.ending(at, cause);
+                }
+                self.reverted(at);
+            }
+            Event::Promoted => self.promoted(at),
+            Event::BakeEnded => {
+                if let Some(rollout) = &mut self.rollout
+                    && let Some(old) = &rollout.from
+                {
+                    rollout.phase = Phase::Settling { leaving: old.id.clone(), since: at };
+                }
+            }
+            Event::Draining { release } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.phase = Phase::Draining { leaving: release.clone(), since: at };
+                }
+            }
+            Event::RemovalRequested { release, .. } => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.phase = Phase::Removing { leaving: release.clone(), since: at };
+                }
+            }
+            Event::Removed { .. } => {
+                self.pending.retain(|pending| !matches!(pending.effect, Effect::Remove { .. }));
+            }
+            Event::RolloutFinished { rollout, outcome, why } => {
+                self.last = Some(Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at });
+                self.rollout = None;
+            }
+        }
+    }
+
+    fn begin(&mut self, at: Timestamp, request: &Request) {
+        self.queued.take_if(|queued| queued.rollout == request.rollout);
+        self.rollout = Some(Rollout {
+            request: request.clone(),
+            from: self.stable.clone(),
+            began: at,
+            base: self.generation,
+            phase: Phase::Starting { since: at },
+            step: 0,
+            step_since: at,
+            intended: Weight::NONE,
+            observed: None,
+            verdict: None,
+            pause: None,
+            forced: request.kind == RequestKind::Rollback,
+            refusals: 0,
+            promoted: false,
+            ending: None,
+        });
+    }
+
+    fn answered(&mut self, generation: Generation) {
+        self.pending.retain(|pending| pending.effect.generation() != generation);
+    }
+
+    fn route(&mut self, at: Timestamp, generation: Generation, step: Option<usize>, split: &Split) {
+        self.split = Some(split.clone());
+        self.routed = generation;
+        let Some(rollout) = &mut self.rollout else { return };
+        if let Some(step) = step {
+            if step != rollout.step || matches!(rollout.phase, Phase::Starting { .. }) {
+                rollout.step_since = at;
+            }
+            rollout.step = step;
+            rollout.phase = Phase::Shifting { generation, since: at };
+        }
+        match split {
+            Split::Trial { canary } => rollout.intended = *canary,
+            Split::Bake => rollout.intended = Weight::ALL,
+            Split::Only { release } if *release == rollout.request.release.id => rollout.intended = Weight::ALL,
+            Split::Only { .. } | Split::Nothing => rollout.intended = Weight::NONE,
+        }
+    }
+
+    fn applied(&mut self, at: Timestamp, generation: Generation) {
+        self.answered(generation);
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.refusals = 0;
+        if matches!(rollout.phase, Phase::Shifting { generation: asked, .. } if asked == generation) {
+            rollout.phase = Phase::Holding { generation, since: at, seen: false };
+            rollout.observed = None;
+        }
+    }
+
+    fn observed(&mut self, generation: Generation, share: Weight) {
+        let Some(rollout) = &mut self.rollout else { return };
+        if let Phase::Holding { generation: held, seen, .. } = &mut rollout.phase
+            && *held == generation
+        {
+            *seen = true;
+            rollout.observed = Some(share);
+        }
+    }
+
+    fn recovering(&mut self, at: Timestamp, generation: Generation) {
+        let Some(rollout) = &mut self.rollout else { return };
+        let held = match &rollout.phase {
+            Phase::Shifting { generation, .. } | Phase::Holding { generation, .. } => *generation,
+            _ => return,
+        };
+        if held == generation {
+            rollout.phase = Phase::Recovering { since: at };
+            rollout.observed = None;
+        }
+    }
+
+    fn ending(&mut self, at: Timestamp, cause: &Cause) {
+        let Some(rollout) = &mut self.rollout else { return };
+        if rollout.ending.is_none() {
+            rollout.ending = Some((cause.outcome(), cause.clone()));
+        }
+        rollout.pause = None;
+        rollout.phase = Phase::Reverting { since: at };
+    }
+
+    fn reverted(&mut self, at: Timestamp) {
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.intended = Weight::NONE;
+        rollout.observed = None;
+        if rollout.promoted {
+            rollout.promoted = false;
+            self.stable.clone_from(&rollout.from);
+        }
+        rollout.phase = Phase::Settling { leaving: rollout.request.release.id.clone(), since: at };
+    }
+
+    fn promoted(&mut self, at: Timestamp) {
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.promoted = true;
+        rollout.pause = None;
+        self.stable = Some(rollout.request.release.clone());
+        rollout.phase = Phase::Baking { since: at };
+    }
+}
+
+impl Cause {
+    /// How a rollout ends for this cause.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Person { .. } => Outcome::Aborted,
+            Self::Superseded { .. } => Outcome::Superseded,
+            Self::Rollback { .. }
+            | Self::Judge { .. }
+            | Self::Canary { .. }
+            | Self::Deadline { .. }
+            | Self::PauseLimit
+            | Self::Router { .. } => Outcome::RolledBack,
+        }
+    }
+
+    /// The cause in a sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Judge { why } => why.clone(),
+            Self::Person { by } => format!("{by} asked for it"),
+            Self::Rollback { by } => format!("{by} asked for the release before it"),
+            Self::Superseded { by } => format!("rollout {by} took its place"),
+            Self::Canary { why } => format!("the new release failed: {why}"),
+            Self::Deadline { why } => format!("the step's deadline passed: {why}"),
+            Self::PauseLimit => "nobody answered the pause in time".to_owned(),
+            Self::Router { why } => format!("the router had gone back: {why}"),
+        }
+    }
+}

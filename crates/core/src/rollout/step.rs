@@ -1,0 +1,573 @@
+//! The decision: a pure function, defined for every state and input.
+
+use super::{
+    Cause, Command, Effect, Event, Input, Look, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, Rollout, Split,
+    State,
+};
+use crate::{
+    FallbackCause, Generation, Health, Instance, Millis, Mode, OnDeadline, Release, ReleaseId, Serving, Timestamp, Weight,
+};
+use davy_judge::Kind;
+
+/// A crash loop is a failed release after so many restarts of its instances.
+const RESTARTS: u32 = 3;
+/// After so many refusals in a row a person is asked.
+const REFUSALS: u32 = 3;
+/// The time between two attempts at the same effect.
+const RETRY: Millis = Millis::seconds(1);
+/// The time between two orders for instances that are missing.
+const REORDER: Millis = Millis::seconds(5);
+
+/// Decides. The events have not happened yet: whoever calls this appends them, and then carries out what they ask for.
+///
+/// # Errors
+/// A command that does not fit the state. Every other input is always accepted, and may change nothing.
+pub fn step(state: &State, at: Timestamp, input: &Input) -> Result<Vec<Event>, Refusal> {
+    let mut decision = Decision { state: state.clone(), at, events: Vec::new() };
+    match input {
+        Input::Command(command) => decision.command(command)?,
+        Input::Done { generation } => decision.done(*generation),
+        Input::Refused { generation, why } => decision.refused(*generation, why),
+        Input::Lost { generation, why } => decision.lost(*generation, why),
+        Input::Restarted => decision.restarted(),
+        Input::RevertedUnasked { cause } => decision.reverted_unasked(cause),
+        Input::Look(look) => decision.look(look),
+    }
+    Ok(decision.events)
+}
+
+/// A working copy of the state that every event is folded into at once, so that what follows sees it.
+struct Decision {
+    state: State,
+    at: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Decision {
+    fn push(&mut self, event: Event) {
+        self.state.apply(self.at, &event);
+        self.events.push(event);
+    }
+
+    fn passed(&self, since: Timestamp, length: Millis) -> bool {
+        self.at.since(since) >= length
+    }
+
+    // Commands.
+
+    fn command(&mut self, command: &Command) -> Result<(), Refusal> {
+        if let Command::Request(request) = command {
+            return self.request(request);
+        }
+        let Some(rollout) = &self.state.rollout else { return Err(Refusal::NoRollout) };
+        let name = rollout.request.rollout.clone();
+        if let Some((outcome, _)) = &rollout.ending {
+            return Err(Refusal::Ending { rollout: name, outcome: *outcome });
+        }
+        if rollout.promoted {
+            return Err(Refusal::Promoted { rollout: name });
+        }
+        match command {
+            Command::Request(_) => {}
+            Command::Pause { .. } if rollout.pause.is_some() => return Err(Refusal::PausedAlready { rollout: name }),
+            Command::Pause { by } => self.push(Event::Paused { why: PauseReason::Person { by: by.clone() } }),
+            Command::Resume { .. } if rollout.pause.is_none() => return Err(Refusal::NotPaused { rollout: name }),
+            Command::Resume { by } => self.push(Event::Resumed { by: by.clone() }),
+            Command::Promote { by } => {
+                let why = match &rollout.phase {
+                    Phase::Starting { .. } => Some("its instances are not healthy yet"),
+                    _ if rollout.is_first() => Some("it is the service's first: it is promoted as soon as it serves"),
+                    _ if rollout.is_last_step() && rollout.forced => Some("it is at its last step already"),
+                    _ => None,
+                };
+                if let Some(why) = why {
+                    return Err(Refusal::NothingToPromote { rollout: name, why });
+                }
+                let already_there = rollout.is_last_step() && matches!(rollout.phase, Phase::Holding { .. });
+                self.push(Event::PromoteRequested { by: by.clone() });
+                if !already_there {
+                    self.route_step();
+                }
+            }
+            Command::Abort { by } => self.end(Cause::Person { by: by.clone() }),
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: &Request) -> Result<(), Refusal> {
+        let serves = |release: &Release| release.id == request.release.id;
+        let Some(rollout) = &self.state.rollout else {
+            if self.state.stable.as_ref().is_some_and(serves) {
+                return Err(Refusal::AlreadyServing { release: request.release.id.clone() });
+            }
+            self.begin(request.clone());
+            return Ok(());
+        };
+        if let Some(queued) = self.state.queued.as_ref().filter(|queued| serves(&queued.release)) {
+            return Err(Refusal::AlreadyUnderWay { rollout: queued.rollout.clone() });
+        }
+        if rollout.ending.is_none() && self.state.queued.is_none() && serves(&rollout.request.release) {
+            return Err(match rollout.promoted {
+                true => Refusal::AlreadyServing { release: request.release.id.clone() },
+                false => Refusal::AlreadyUnderWay { rollout: rollout.request.rollout.clone() },
+            });
+        }
+        let baking = matches!(rollout.phase, Phase::Baking { .. });
+        let back = request.kind == RequestKind::Rollback && rollout.from.as_ref().is_some_and(serves);
+        if back && rollout.ending.is_none() && (baking || !rollout.promoted) {
+            self.end(Cause::Rollback { by: request.by.clone() });
+            return Ok(());
+        }
+        let forward = rollout.is_forward();
+        if let Some(queued) = &self.state.queued {
+            self.push(Event::RolloutDropped { rollout: queued.rollout.clone(), by: request.rollout.clone() });
+        }
+        self.push(Event::RolloutQueued { request: request.clone() });
+        if forward {
+            self.end(Cause::Superseded { by: request.rollout.clone() });
+        } else if baking {
+            self.push(Event::BakeEnded);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, request: Request) {
+        let release = request.release.clone();
+        self.push(Event::RolloutRequested { request });
+        self.order(&release);
+    }
+
+    fn order(&mut self, release: &Release) {
+        let generation = self.state.generation.next();
+        self.push(Event::InstancesRequested {
+            generation,
+            release: release.id.clone(),
+            count: release.workload.replicas,
+        });
+    }
+
+    // Answers to effects.
+
+    fn effect(&self, generation: Generation) -> Option<Effect> {
+        let answered = |effect: &Effect| effect.generation() == generation;
+        self.state.pending.iter().map(|pending| &pending.effect).find(|effect| answered(effect)).cloned()
+    }
+
+    fn done(&mut self, generation: Generation) {
+        match self.effect(generation) {
+            Some(Effect::Run { .. }) => self.push(Event::InstancesOrdered { generation }),
+            Some(Effect::Route { .. }) => self.push(Event::WeightApplied { generation }),
+            Some(Effect::Revert { .. }) => self.push(Event::Reverted { generation: self.state.routed, cause: None }),
+            Some(Effect::Remove { release, .. }) => {
+                self.push(Event::Removed { release });
+                self.finish();
+            }
+            None => {}
+        }
+    }
+
+    fn refused(&mut self, generation: Generation, why: &str) {
+        match self.effect(generation) {
+            Some(Effect::Run { release, .. }) => {
+                self.push(Event::InstancesRefused { generation, why: why.to_owned() });
+                let starting = self.state.rollout.as_ref().is_some_and(|rollout| {
+                    rollout.request.release.id == release && matches!(rollout.phase, Phase::Starting { .. })
+                });
+                if starting {
+                    self.end(Cause::Canary { why: why.to_owned() });
+                }
+            }
+            Some(Effect::Route { .. }) => {
+                self.push(Event::WeightRefused { generation, why: why.to_owned() });
+                let ask = self.state.rollout.as_ref().is_some_and(|rollout| {
+                    rollout.is_forward() && rollout.refusals >= REFUSALS && rollout.pause.is_none()
+                });
+                if ask {
+                    self.push(Event::Paused { why: PauseReason::Router { why: why.to_owned() } });
+                }
+            }
+            Some(Effect::Revert { .. } | Effect::Remove { .. }) => self.lost(generation, why),
+            None => {}
+        }
+    }
+
+    fn lost(&mut self, generation: Generation, why: &str) {
+        if let Some(effect) = self.effect(generation) {
+            self.push(Event::EffectLost { generation, effect: effect.words(), why: why.to_owned() });
+        }
+    }
+
+    fn restarted(&mut self) {
+        let pending: Vec<_> = self.state.pending.iter().map(|pending| pending.effect.generation()).collect();
+        for generation in pending {
+            self.lost(generation, "the controller was restarted before the answer came");
+        }
+    }
+
+    fn reverted_unasked(&mut self, cause: &Cause) {
+        let back = self.state.rollout.as_ref().is_some_and(|rollout| {
+            rollout.ending.is_none() && (!rollout.promoted || matches!(rollout.phase, Phase::Baking { .. }))
+        });
+        if back {
+            self.push(Event::Reverted { generation: self.state.routed, cause: Some(cause.clone()) });
+        }
+    }
+
+    // Looks at the world.
+
+    fn look(&mut self, look: &Look) {
+        self.notice_router(look);
+        self.notice_verdict(look);
+        self.notice_pause_limit();
+        self.replace_missing(look);
+        let Some(rollout) = self.state.rollout.clone() else {
+            self.serve_again(look, None);
+            return;
+        };
+        match &rollout.phase {
+            Phase::Starting { since } => self.starting(&rollout, *since, look),
+            Phase::Shifting { .. } => {}
+            Phase::Holding { generation, since, seen } => self.holding(&rollout, *generation, *since, *seen, look),
+            Phase::Recovering { since } => self.recovering(&rollout, *since, look),
+            Phase::Baking { since } => self.baking(&rollout, *since, look),
+            Phase::Reverting { since } => self.reverting(*since, look),
+            Phase::Settling { leaving, since } => self.settling(&rollout, leaving, *since, look),
+            Phase::Draining { leaving, since } => self.draining(&rollout, leaving, *since, look),
+            Phase::Removing { leaving, since } => self.removing(leaving, *since),
+        }
+    }
+
+    /// A router that fell back by itself, or was told to while the journal could not be written.
+    fn notice_router(&mut self, look: &Look) {
+        let Some(Some(serving)) = look.router.seen() else { return };
+        let Some(rollout) = &self.state.rollout else { return };
+        let Mode::Fallback { cause, .. } = serving.mode else { return };
+        if rollout.ending.is_some() || serving.snapshot.rollout.as_ref() != Some(&rollout.request.rollout) {
+            return;
+        }
+        let generation = serving.snapshot.generation;
+        let held = matches!(rollout.phase, Phase::Holding { generation: held, .. } if held == generation);
+        match cause {
+            FallbackCause::Revert if rollout.is_forward() || matches!(rollout.phase, Phase::Baking { .. }) => {
+                let why = "it was told to send all traffic to the fallback".to_owned();
+                self.push(Event::Reverted { generation, cause: Some(Cause::Router { why }) });
+            }
+            FallbackCause::Lapse if held => self.push(Event::LeaseLapsed { generation }),
+            FallbackCause::Restart if held => self.push(Event::RouterRestarted { generation }),
+            _ => {}
+        }
+    }
+
+    fn notice_verdict(&mut self, look: &Look) {
+        let (Some(rollout), Some(verdict)) = (&self.state.rollout, &look.verdict) else { return };
+        if !rollout.is_forward() {
+            return;
+        }
+        let known = rollout.verdict.as_ref();
+        if known.is_none_or(|known| (known.kind, known.weight) != (verdict.kind, verdict.weight)) {
+            self.push(Event::VerdictReached { verdict: verdict.clone(), batches: look.batches.clone() });
+        }
+        if verdict.kind == Kind::Harmful {
+            self.end(Cause::Judge { why: verdict.because.clone() });
+        }
+    }
+
+    fn notice_pause_limit(&mut self) {
+        let Some(rollout) = &self.state.rollout else { return };
+        let Some(pause) = rollout.pause.as_ref().filter(|_| rollout.is_forward()) else { return };
+        if self.passed(pause.since, rollout.request.policy.pause_limit) {
+            self.end(Cause::PauseLimit);
+        }
+    }
+
+    /// Orders instances that should run and are not there.
+    fn replace_missing(&mut self, look: &Look) {
+        let Some(instances) = look.instances.seen() else { return };
+        let ordering = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Run { .. }));
+        if ordering || !self.passed(self.state.ordered_at, REORDER) {
+            return;
+        }
+        let missing = |release: &&Release| {
+            let there = of(instances, &release.id).filter(|instance| !matches!(instance.health, Health::Ended { .. }));
+            there.count() < release.workload.replicas as usize
+        };
+        let missing: Vec<Release> = self.state.wanted().into_iter().filter(missing).cloned().collect();
+        for release in missing {
+            self.order(&release);
+        }
+    }
+
+    fn starting(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
+        let Some(instances) = look.instances.seen() else { return };
+        let release = &rollout.request.release;
+        let ours: Vec<&Instance> = of(instances, &release.id).collect();
+        let healthy: Vec<Instance> =
+            ours.iter().filter(|instance| instance.health.is_healthy()).map(|&instance| instance.clone()).collect();
+        if healthy.len() >= release.workload.replicas as usize {
+            if rollout.pause.is_none() {
+                self.push(Event::InstancesReady { release: release.id.clone(), instances: healthy });
+                self.route_step();
+            }
+            return;
+        }
+        let crashing = ours.iter().find(|instance| instance.restarts >= RESTARTS);
+        if let Some(instance) = crashing {
+            let why = format!("instance {} ended {} times: {}", instance.id, instance.restarts, health(instance));
+            return self.end(Cause::Canary { why });
+        }
+        let grace = release.workload.health.grace;
+        if self.passed(since, grace) {
+            let last = ours.iter().find(|instance| !instance.health.is_healthy()).map_or_else(
+                || "no instance was seen".to_owned(),
+                |instance| format!("instance {}: {}", instance.id, health(instance)),
+            );
+            self.end(Cause::Canary { why: format!("it was not healthy within {grace}; {last}") });
+        }
+    }
+
+    /// Asks for the present step's weight.
+    fn route_step(&mut self) {
+        let Some(rollout) = &self.state.rollout else { return };
+        let split = match rollout.is_first() {
+            true => Split::Only { release: rollout.request.release.id.clone() },
+            false => Split::Trial { canary: rollout.weight() },
+        };
+        let step = rollout.step;
+        self.route(Some(step), split);
+    }
+
+    fn route(&mut self, step: Option<usize>, split: Split) {
+        let generation = self.state.generation.next();
+        self.push(Event::WeightRequested { generation, step, split });
+    }
+
+    fn holding(&mut self, rollout: &Rollout, generation: Generation, since: Timestamp, seen: bool, look: &Look) {
+        if rollout.is_first() {
+            self.push(Event::Promoted);
+            return self.finish();
+        }
+        if let Some(instances) = look.instances.seen() {
+            let worst = of(instances, &rollout.request.release.id).max_by_key(|instance| instance.restarts);
+            if let Some(instance) = worst.filter(|instance| instance.restarts >= RESTARTS) {
+                let why = format!("instance {} ended {} times: {}", instance.id, instance.restarts, health(instance));
+                return self.end(Cause::Canary { why });
+            }
+        }
+        let traffic = look.traffic;
+        let current = traffic.generation == generation;
+        if current && traffic.canary > 0 && !seen {
+            let observed = Weight::share(traffic.canary, traffic.canary + traffic.stable);
+            self.push(Event::WeightObserved { generation, observed });
+        }
+        let seen = seen || (current && traffic.canary > 0);
+        if rollout.pause.is_some() {
+            return self.serve_again(look, Some(rollout.step));
+        }
+        let kind = look.verdict.as_ref().filter(|verdict| verdict.epoch == generation.0).map(|verdict| verdict.kind);
+        let held = self.passed(since, rollout.request.policy.hold);
+        let back = rollout.request.kind == RequestKind::Rollback;
+        if rollout.is_last_step() {
+            let measured = matches!(kind, Some(Kind::Safe | Kind::Undecided));
+            let carries = seen && current && traffic.stable == 0;
+            if held && ((measured && carries) || back) {
+                self.push(Event::Promoted);
+                return self.route(None, Split::Bake);
+            }
+        } else if held && seen && kind == Some(Kind::Safe) {
+            self.push(Event::StepPassed { step: rollout.step });
+            return self.route_step();
+        }
+        if self.at >= rollout.deadline() && !back {
+            let why = missing(rollout, kind, look);
+            return match rollout.request.policy.on_deadline {
+                OnDeadline::Pause => self.push(Event::Paused { why: PauseReason::Deadline { why } }),
+                OnDeadline::Rollback => self.end(Cause::Deadline { why }),
+            };
+        }
+        self.serve_again(look, Some(rollout.step));
+    }
+
+    /// The router fell back, or nobody knows what it serves: the same weight again once the canary can take it.
+    fn recovering(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
+        let (Some(instances), Some(_)) = (look.instances.seen(), look.router.seen()) else { return };
+        let ready = of(instances, &rollout.request.release.id).any(|instance| instance.health.is_healthy());
+        let wait = Millis(RETRY.0 * u64::from(rollout.refusals));
+        if ready && rollout.pause.is_none() && self.passed(since, wait) {
+            self.route_step();
+        }
+    }
+
+    fn baking(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
+        let carried = look.traffic.generation == self.state.routed && look.traffic.canary > 0;
+        let observed = rollout.observed.is_some() || carried;
+        let superseded = self.state.queued.is_some();
+        if observed && (superseded || self.passed(since, rollout.request.policy.bake)) {
+            self.push(Event::BakeEnded);
+            return;
+        }
+        self.serve_again(look, None);
+    }
+
+    fn reverting(&mut self, since: Timestamp, look: &Look) {
+        let Some(serving) = look.router.seen() else {
+            return self.revert_again(since);
+        };
+        let gone = serving.as_ref().is_none_or(|serving| matches!(serving.mode, Mode::Fallback { .. }));
+        match gone {
+            true => self.push(Event::Reverted { generation: self.state.routed, cause: None }),
+            false => self.revert_again(since),
+        }
+    }
+
+    fn revert_again(&mut self, since: Timestamp) {
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Revert { .. }));
+        if asked || !self.passed(since, RETRY) {
+            return;
+        }
+        if let Some((_, cause)) = self.state.rollout.as_ref().and_then(|rollout| rollout.ending.clone()) {
+            let generation = self.state.generation.next();
+            self.push(Event::RevertRequested { generation, cause });
+        }
+    }
+
+    fn settling(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
+        let stays = [Some(&rollout.request.release), rollout.from.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|release| release.id != *leaving && self.state.stable.as_ref() == Some(release));
+        let settled = stays.map_or(Split::Nothing, |release| Split::Only { release: release.id.clone() });
+        let never = self.state.split.is_none() && settled == Split::Nothing;
+        if self.state.split.as_ref() == Some(&settled) || never {
+            let confirmed = |serving: &Serving| {
+                serving.snapshot.generation >= self.state.routed
+                    && !serving.snapshot.serve.iter().any(|target| target.release == *leaving)
+            };
+            let seen = matches!(look.router.seen(), Some(Some(serving)) if confirmed(serving));
+            if never || seen {
+                return self.push(Event::Draining { release: leaving.clone() });
+            }
+        }
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+        let first = self.state.split.as_ref() != Some(&settled);
+        if !asked && (first || self.passed(since, RETRY)) {
+            self.route(None, settled);
+        }
+    }
+
+    fn draining(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
+        let quiet = match look.router.seen() {
+            Some(Some(serving)) => serving.in_flight(leaving) == 0,
+            Some(None) => true,
+            None => false,
+        };
+        if quiet || self.passed(since, rollout.request.policy.drain) {
+            self.remove(leaving);
+        }
+    }
+
+    fn remove(&mut self, leaving: &ReleaseId) {
+        let generation = self.state.generation.next();
+        self.push(Event::RemovalRequested { generation, release: leaving.clone() });
+    }
+
+    fn removing(&mut self, leaving: &ReleaseId, since: Timestamp) {
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
+        if !asked && self.passed(since, RETRY) {
+            self.remove(leaving);
+        }
+    }
+
+    /// Keeps the router at what was asked for: after it lost its memory, or when instances moved.
+    fn serve_again(&mut self, look: &Look, step: Option<usize>) {
+        let (Some(serving), Some(instances)) = (look.router.seen(), look.instances.seen()) else { return };
+        let Some(split) = self.state.split.clone() else { return };
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+        if asked || split == Split::Nothing {
+            return;
+        }
+        let moved = |serving: &Serving| {
+            serving.snapshot.serve.iter().any(|target| {
+                let mut now: Vec<_> = of(instances, &target.release)
+                    .filter(|instance| !matches!(instance.health, Health::Ended { .. }))
+                    .map(|instance| (&instance.id, instance.address))
+                    .collect();
+                let mut then: Vec<_> = target.instances.iter().map(|backend| (&backend.id, backend.address)).collect();
+                now.sort();
+                then.sort();
+                !now.is_empty() && now != then && now.iter().any(|backend| !then.contains(backend))
+            })
+        };
+        let stale = serving.as_ref().is_none_or(|serving| {
+            serving.snapshot.generation < self.state.routed || (serving.mode == Mode::Split && moved(serving))
+        });
+        if stale {
+            self.route(step, split);
+        }
+    }
+
+    /// Puts traffic back, whatever the rollout was doing.
+    fn end(&mut self, cause: Cause) {
+        let fallback = matches!(self.state.split, Some(Split::Trial { .. } | Split::Bake));
+        if fallback {
+            let generation = self.state.generation.next();
+            self.push(Event::RevertRequested { generation, cause });
+        } else {
+            self.push(Event::Reverted { generation: self.state.routed, cause: Some(cause) });
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(rollout) = &self.state.rollout else { return };
+        let (outcome, why) = match &rollout.ending {
+            Some((outcome, cause)) => (*outcome, cause.sentence()),
+            None if rollout.is_first() => {
+                (Outcome::Promoted, "the first deployment of the service: there was nothing to compare it with".to_owned())
+            }
+            None if rollout.request.kind == RequestKind::Rollback => {
+                (Outcome::Promoted, "an earlier release serves again, as asked".to_owned())
+            }
+            None => (Outcome::Promoted, "every step was passed and the last weight was held and observed".to_owned()),
+        };
+        let rollout = rollout.request.rollout.clone();
+        self.push(Event::RolloutFinished { rollout, outcome, why });
+        if let Some(request) = self.state.queued.clone() {
+            self.begin_queued(request);
+        }
+    }
+
+    fn begin_queued(&mut self, request: Request) {
+        let serves = self.state.stable.as_ref().is_some_and(|stable| stable.id == request.release.id);
+        if serves {
+            let rollout = request.rollout.clone();
+            self.push(Event::RolloutRequested { request });
+            let why = "the release serves already".to_owned();
+            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Promoted, why });
+        } else {
+            self.begin(request);
+        }
+    }
+}
+
+fn of<'a>(instances: &'a [Instance], release: &'a ReleaseId) -> impl Iterator<Item = &'a Instance> {
+    instances.iter().filter(move |instance| instance.release == *release)
+}
+
+fn health(instance: &Instance) -> String {
+    match &instance.health {
+        Health::Healthy => "healthy".to_owned(),
+        Health::Starting { why } => format!("not healthy yet ({why})"),
+        Health::Unhealthy { why } => format!("unhealthy ({why})"),
+        Health::Ended { why } => format!("ended ({why})"),
+    }
+}
+
+/// What a step still lacks at its deadline, in a sentence.
+fn missing(rollout: &Rollout, kind: Option<Kind>, look: &Look) -> String {
+    let weight = rollout.weight();
+    match (kind, &look.verdict) {
+        (_, None) | (None, _) => format!("no verdict was reached at {weight}: nothing was measured"),
+        (Some(Kind::Blind), Some(verdict)) => format!("the judge is blind at {weight}: {}", verdict.because),
+        (Some(Kind::NoTraffic), Some(verdict)) => format!("no traffic reaches the canary at {weight}: {}", verdict.because),
+        (Some(_), Some(verdict)) => format!("not proven at {weight}: {}", verdict.because),
+    }
+}

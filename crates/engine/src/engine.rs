@@ -1,0 +1,480 @@
+//! The engine: every service's reconciler, and what people and pages may ask of them.
+
+use crate::{
+    clock::now,
+    reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
+};
+use davy_core::{
+    Actor, Mode, Policy, Release, ReleaseId, RolloutId, ServiceKey, Source, Timestamp, Workload,
+    rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Sight, State},
+};
+use davy_ports::{Journal, JournalError, LogLine, LogQuery, Record, Streamed};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The longest wait for a reconciler to take a command.
+const COMMAND: Duration = Duration::from_secs(20);
+/// The longest wait for the router when traffic is put back past the mailbox.
+const REVERT: Duration = Duration::from_secs(2);
+
+/// Everything under way.
+pub struct Engine {
+    ports: Ports,
+    services: Mutex<BTreeMap<ServiceKey, Handle>>,
+    written: watch::Sender<u64>,
+}
+
+#[derive(Clone)]
+struct Handle {
+    sender: mpsc::UnboundedSender<Message>,
+    live: watch::Receiver<Live>,
+    reverting: Arc<AtomicBool>,
+}
+
+/// What to deploy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deploy {
+    /// Which service, where.
+    pub key: ServiceKey,
+    /// Where its files are.
+    pub source: Source,
+    /// How it runs.
+    pub workload: Workload,
+    /// How it gets there.
+    pub policy: Policy,
+    /// Who asks.
+    pub by: Actor,
+}
+
+/// What a person may do to a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// To the last step, unproven.
+    Promote,
+    /// Stay.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Put traffic back.
+    Abort,
+}
+
+/// One rollout in the past or present.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Which.
+    pub rollout: RolloutId,
+    /// Of which service.
+    pub key: ServiceKey,
+    /// What it brought or brings.
+    pub release: Release,
+    /// Forward or back.
+    pub kind: RequestKind,
+    /// Who asked.
+    pub by: Actor,
+    /// When.
+    pub began: Timestamp,
+    /// When it was promoted, if it was.
+    pub promoted: Option<Timestamp>,
+    /// How it ended, once it has.
+    pub ended: Option<Ended>,
+}
+
+/// Why the engine did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The command does not fit.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A place could not do it.
+    #[error("{0}")]
+    Place(davy_ports::Error),
+    /// The journal could not be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No such rollout.
+    #[error("there is no rollout {0}")]
+    NoRollout(RolloutId),
+    /// No such service.
+    #[error("there is no service {0}")]
+    NoService(ServiceKey),
+    /// There is nothing to go back to.
+    #[error("{key} has no earlier release that served{}", .to.as_ref().map(|to| format!(" called {to}")).unwrap_or_default())]
+    NoRelease {
+        /// Which service.
+        key: ServiceKey,
+        /// The release that was named.
+        to: Option<ReleaseId>,
+    },
+    /// The reconciler did not answer.
+    #[error("the command was taken, but its answer did not come in time: the journal may be busy; look at `davy rollout status`")]
+    Slow,
+}
+
+impl Engine {
+    /// Takes up everything that the journal says is under way.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn start(ports: Ports) -> Result<Self, EngineError> {
+        let engine = Self { ports, services: Mutex::new(BTreeMap::new()), written: watch::Sender::new(0) };
+        for key in engine.ports.journal.streams().await? {
+            let records = engine.ports.journal.stream(&key).await?;
+            engine.adopt(&key, &records);
+        }
+        Ok(engine)
+    }
+
+    fn services(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceKey, Handle>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adopt(&self, key: &ServiceKey, records: &[Record]) -> Handle {
+        let mut services = self.services();
+        if let Some(handle) = services.get(key) {
+            return handle.clone();
+        }
+        let state = State::fold(records.iter().map(|record| (record.entry.at, &record.entry.event)));
+        let position = records.last().map_or(0, |record| record.position);
+        let sequence = records.last().map_or(0, |record| record.sequence);
+        self.written.send_if_modified(|seen| {
+            *seen = sequence.max(*seen);
+            true
+        });
+        let (sender, mailbox) = mpsc::unbounded_channel();
+        let unseen = || "not looked at yet".to_owned();
+        let live = watch::Sender::new(Live {
+            key: key.clone(),
+            state: state.clone(),
+            instances: Vec::new(),
+            serving: None,
+            unseen: Some(unseen()),
+            verdict: None,
+            observed: None,
+            seen: Default::default(),
+            stuck: None,
+            sequence,
+        });
+        let reverting = Arc::new(AtomicBool::new(false));
+        let handle = Handle { sender: sender.clone(), live: live.subscribe(), reverting: reverting.clone() };
+        let reconciler = Reconciler {
+            key: key.clone(),
+            ports: self.ports.clone(),
+            state,
+            position,
+            sequence,
+            mailbox,
+            sender,
+            live,
+            written: self.written.clone(),
+            reverting,
+            collector: None,
+            windows: None,
+            listening_since: now(),
+            unstored: Default::default(),
+            instances: Sight::Unseen { why: unseen() },
+            router: Sight::Unseen { why: unseen() },
+            renewed: None,
+        };
+        tokio::spawn(reconciler.run());
+        services.insert(key.clone(), handle.clone());
+        handle
+    }
+
+    fn handle(&self, key: &ServiceKey) -> Option<Handle> {
+        self.services().get(key).cloned()
+    }
+
+    /// Asks for a rollout of a new release.
+    ///
+    /// # Errors
+    /// When the artifact cannot be prepared, or the command does not fit.
+    pub async fn deploy(&self, deploy: Deploy) -> Result<RolloutId, EngineError> {
+        let Deploy { key, source, workload, policy, by } = deploy;
+        let digest = self.ports.platform.prepare(&key, &source, &workload).await.map_err(EngineError::Place)?;
+        let release = Release::new(&key, digest, workload);
+        self.request(&key, release, policy, by, RequestKind::Deploy).await
+    }
+
+    async fn request(
+        &self,
+        key: &ServiceKey,
+        release: Release,
+        policy: Policy,
+        by: Actor,
+        kind: RequestKind,
+    ) -> Result<RolloutId, EngineError> {
+        let rollout = RolloutId::new(uuid::Uuid::now_v7().simple().to_string());
+        let handle = self.adopt(key, &[]);
+        let request = Request { rollout: rollout.clone(), release, policy, by: by.clone(), kind };
+        self.command(&handle, Command::Request(request), by).await?;
+        Ok(rollout)
+    }
+
+    async fn command(&self, handle: &Handle, command: Command, by: Actor) -> Result<(), EngineError> {
+        let (reply, answer) = oneshot::channel();
+        handle.sender.send(Message::Command(command, by, reply)).map_err(|_| EngineError::Slow)?;
+        match tokio::time::timeout(COMMAND, answer).await {
+            Ok(Ok(answer)) => Ok(answer?),
+            Ok(Err(_)) | Err(_) => Err(EngineError::Slow),
+        }
+    }
+
+    /// Acts on the rollout under way. An abort puts traffic back before anything else, whether or not the journal
+    /// can be written.
+    ///
+    /// # Errors
+    /// When it is unknown, over, or the command does not fit.
+    pub async fn act(&self, rollout: &RolloutId, action: Action, by: Actor) -> Result<(), EngineError> {
+        let handle = self.handle_of(rollout)?;
+        let command = match action {
+            Action::Promote => Command::Promote { by: by.clone() },
+            Action::Pause => Command::Pause { by: by.clone() },
+            Action::Resume => Command::Resume { by: by.clone() },
+            Action::Abort => {
+                if self.revert_now(&handle, Cause::Person { by: by.clone() }).await {
+                    return Ok(());
+                }
+                Command::Abort { by: by.clone() }
+            }
+        };
+        self.command(&handle, command, by).await
+    }
+
+    /// Puts traffic back without asking anybody; whether it did.
+    async fn revert_now(&self, handle: &Handle, cause: Cause) -> bool {
+        let (key, on_trial) = {
+            let live = handle.live.borrow();
+            let on_trial = live.state.rollout.as_ref().is_some_and(|rollout| rollout.is_forward()) && live.state.leased();
+            (live.key.clone(), on_trial)
+        };
+        if !on_trial {
+            return false;
+        }
+        handle.reverting.store(true, Ordering::SeqCst);
+        let reverted = tokio::time::timeout(REVERT, self.ports.router.revert(&key)).await;
+        let back = matches!(reverted, Ok(Ok(serving)) if matches!(serving.mode, Mode::Fallback { .. }));
+        match back {
+            true => {
+                handle.sender.send(Message::Reverted(cause)).ok();
+            }
+            false => handle.reverting.store(false, Ordering::SeqCst),
+        }
+        back
+    }
+
+    fn handle_of(&self, rollout: &RolloutId) -> Result<Handle, EngineError> {
+        let services = self.services();
+        let current = |handle: &&Handle| handle.live.borrow().state.rollout_id() == Some(rollout);
+        services.values().find(current).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+    }
+
+    /// Goes back: during a trial or a bake at once to the release that served before, else by a rollout of an
+    /// earlier release. Gives the rollout that does it.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to, or the command does not fit.
+    pub async fn rollback(&self, key: &ServiceKey, to: Option<ReleaseId>, by: Actor) -> Result<RolloutId, EngineError> {
+        let handle = self.handle(key).ok_or_else(|| EngineError::NoService(key.clone()))?;
+        let (current, stable, from) = {
+            let live = handle.live.borrow();
+            let rollout = live.state.rollout.as_ref().filter(|rollout| rollout.ending.is_none());
+            let from = rollout.and_then(|rollout| rollout.from.clone());
+            let stable = live.state.stable.as_ref().map(|release| release.id.clone());
+            (rollout.map(|rollout| rollout.request.rollout.clone()), stable, from)
+        };
+        let named = |release: &Release| to.as_ref().is_none_or(|to| release.id == *to);
+        let summaries = self.history(Some(key)).await?;
+        let serving = |release: &Release| Some(&release.id) == stable.as_ref();
+        let under_way = current.is_some() && from.as_ref().is_some_and(named);
+        let release = match (&from, under_way) {
+            (Some(release), true) => release.clone(),
+            _ => summaries
+                .iter()
+                .filter(|summary| {
+                    let bad = summary.ended.as_ref().is_some_and(|ended| ended.outcome != Outcome::Promoted);
+                    summary.promoted.is_some() && (!bad || to.is_some())
+                })
+                .map(|summary| summary.release.clone())
+                .find(|release| named(release) && !serving(release))
+                .ok_or_else(|| EngineError::NoRelease { key: key.clone(), to: to.clone() })?,
+        };
+        let policy = summaries
+            .iter()
+            .find(|summary| summary.release.id == release.id)
+            .map(|_| self.policy_of(key, &release.id))
+            .ok_or_else(|| EngineError::NoRelease { key: key.clone(), to })?
+            .await?;
+        let rollout = self.request(key, release, policy, by, RequestKind::Rollback).await?;
+        Ok(if under_way { current.unwrap_or(rollout) } else { rollout })
+    }
+
+    async fn policy_of(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
+        let records = self.ports.journal.stream(key).await?;
+        let policy = records.iter().rev().find_map(|record| match &record.entry.event {
+            Event::RolloutRequested { request } if request.release.id == *release => Some(request.policy.clone()),
+            _ => None,
+        });
+        Ok(policy.unwrap_or_default())
+    }
+
+    /// Every service as it is now.
+    #[must_use]
+    pub fn live(&self) -> Vec<Live> {
+        self.services().values().map(|handle| handle.live.borrow().clone()).collect()
+    }
+
+    /// One service as it is now.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<Live> {
+        self.handle(key).map(|handle| handle.live.borrow().clone())
+    }
+
+    /// The service that a rollout under way belongs to.
+    #[must_use]
+    pub fn under_way(&self, rollout: &RolloutId) -> Option<Live> {
+        self.handle_of(rollout).ok().map(|handle| handle.live.borrow().clone())
+    }
+
+    /// Every rollout of a service, or of all: the newest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn history(&self, key: Option<&ServiceKey>) -> Result<Vec<Summary>, EngineError> {
+        let keys: Vec<ServiceKey> = match key {
+            Some(key) => vec![key.clone()],
+            None => self.services().keys().cloned().collect(),
+        };
+        let mut summaries = Vec::new();
+        for key in keys {
+            summaries.extend(summarise(&key, &self.ports.journal.stream(&key).await?));
+        }
+        summaries.sort_by(|a, b| b.rollout.cmp(&a.rollout));
+        Ok(summaries)
+    }
+
+    /// One rollout, past or present.
+    ///
+    /// # Errors
+    /// When it is unknown or the journal cannot be read.
+    pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
+        let all = self.history(None).await?;
+        all.into_iter().find(|summary| summary.rollout == *rollout).ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+    }
+
+    /// The events of one rollout.
+    ///
+    /// # Errors
+    /// When it is unknown or the journal cannot be read.
+    pub async fn records(&self, rollout: &RolloutId) -> Result<Vec<Record>, EngineError> {
+        let key = self.rollout(rollout).await?.key;
+        let records = self.ports.journal.stream(&key).await?;
+        Ok(records.into_iter().filter(|record| record.entry.rollout.as_ref() == Some(rollout)).collect())
+    }
+
+    /// At most `limit` events after a sequence number.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn after(&self, sequence: u64, limit: usize) -> Result<Vec<Record>, EngineError> {
+        Ok(self.ports.journal.after(sequence, limit).await?)
+    }
+
+    /// Changes whenever something was written: the last sequence number.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// Writes a rollout's report as it stands and says where.
+    ///
+    /// # Errors
+    /// When it is unknown, the journal cannot be read or the file cannot be written.
+    pub async fn report(&self, rollout: &RolloutId) -> Result<PathBuf, EngineError> {
+        let key = self.rollout(rollout).await?.key;
+        let written = write_report(&self.ports, &key, rollout).await;
+        written.map_err(|why| EngineError::Place(davy_ports::Error::later("write the report", why)))
+    }
+
+    /// The output of a service's instances.
+    ///
+    /// # Errors
+    /// When the platform cannot be asked.
+    pub async fn logs(&self, query: &LogQuery) -> Result<Streamed<'static, Result<LogLine, davy_ports::Error>>, EngineError> {
+        self.ports.platform.logs(query).await.map_err(EngineError::Place)
+    }
+
+    /// Recomputes the journal's chains.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn verify(&self) -> Result<davy_ports::Verified, EngineError> {
+        Ok(self.ports.journal.verify().await?)
+    }
+
+    /// Stops looking after services; what runs goes on.
+    pub fn stop(&self) {
+        for handle in self.services().values() {
+            handle.sender.send(Message::Stop).ok();
+        }
+    }
+
+    /// Who Davy itself is in the journal.
+    #[must_use]
+    pub fn actor() -> Actor {
+        davy()
+    }
+}
+
+fn summarise(key: &ServiceKey, records: &[Record]) -> Vec<Summary> {
+    let mut summaries: Vec<Summary> = Vec::new();
+    for record in records {
+        let at = record.entry.at;
+        match &record.entry.event {
+            Event::RolloutRequested { request } | Event::RolloutQueued { request } => {
+                if summaries.iter().any(|summary| summary.rollout == request.rollout) {
+                    continue;
+                }
+                summaries.push(Summary {
+                    rollout: request.rollout.clone(),
+                    key: key.clone(),
+                    release: request.release.clone(),
+                    kind: request.kind,
+                    by: request.by.clone(),
+                    began: at,
+                    promoted: None,
+                    ended: None,
+                });
+            }
+            Event::Promoted => {
+                let current = record.entry.rollout.as_ref();
+                if let Some(summary) = summaries.iter_mut().find(|summary| Some(&summary.rollout) == current) {
+                    summary.promoted = Some(at);
+                }
+            }
+            Event::RolloutFinished { rollout, outcome, why } => {
+                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
+                    let ended = Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at };
+                    summary.ended = Some(ended);
+                }
+            }
+            Event::RolloutDropped { rollout, by } => {
+                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
+                    let why = format!("rollout {by} took its place before it began");
+                    summary.ended = Some(Ended { rollout: rollout.clone(), outcome: Outcome::Superseded, why, at });
+                }
+            }
+            _ => {}
+        }
+    }
+    summaries
+}

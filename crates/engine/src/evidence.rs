@@ -1,0 +1,270 @@
+//! From windows to stored batches to verdicts: the judge sees exactly what is stored, in the order it is stored.
+
+use davy_core::{
+    Analysis, Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Window,
+    rollout::Traffic,
+};
+use davy_judge::{Counts, Judge, Verdict};
+use davy_ports::{Batch, Cursor};
+use std::collections::BTreeMap;
+
+/// Windows are merged over this time before they are stored and judged.
+const BATCH: Millis = Millis::seconds(1);
+/// A source that says nothing for so long is blind.
+pub const SILENCE: Millis = Millis::seconds(2);
+
+/// What was seen of one version over a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Seen {
+    /// Requests answered.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+}
+
+/// Gathers the windows of one rollout.
+#[derive(Debug)]
+pub struct Collector {
+    rollout: RolloutId,
+    base: Generation,
+    origin: Timestamp,
+    judge: Judge,
+    judged: bool,
+    judged_to: u64,
+    number: u64,
+    open: BTreeMap<Generation, Window>,
+    newest: Generation,
+    cursor: Option<Cursor>,
+    gap: Option<String>,
+    heard: Option<Timestamp>,
+    traffic: BTreeMap<Generation, Traffic>,
+    canary: Seen,
+    stable: Seen,
+    first_batch: Option<u64>,
+}
+
+impl Collector {
+    /// For a rollout that begins; `base` is the last generation that is not its own.
+    #[must_use]
+    pub fn new(rollout: RolloutId, base: Generation, origin: Timestamp, analysis: &Analysis) -> Self {
+        let policy = davy_judge::Policy {
+            alpha: analysis.alpha,
+            beta: analysis.beta,
+            max_error_rate: analysis.max_error_rate,
+            relative: analysis.not_worse_than_stable,
+            ..davy_judge::Policy::default()
+        };
+        let judged = Judge::new(policy);
+        let usable = judged.is_ok();
+        let judge = judged.or_else(|_| Judge::new(davy_judge::Policy::default()));
+        Self {
+            rollout,
+            base,
+            origin,
+            judge: judge.unwrap_or_else(|_| unreachable!("the default policy is valid")),
+            judged: usable,
+            judged_to: 0,
+            number: 0,
+            open: BTreeMap::new(),
+            newest: Generation(0),
+            cursor: None,
+            gap: None,
+            heard: None,
+            traffic: BTreeMap::new(),
+            canary: Seen::default(),
+            stable: Seen::default(),
+            first_batch: None,
+        }
+    }
+
+    /// Takes up where the stored batches end.
+    pub fn recover(&mut self, batches: &[Batch]) {
+        for batch in batches {
+            self.count(&batch.window);
+            self.feed(batch);
+            self.number = batch.number;
+            self.newest = self.newest.max(batch.generation);
+            self.cursor = Some(Cursor { boot: batch.window.boot.clone(), sequence: batch.window.sequence });
+        }
+    }
+
+    /// Where the source is to go on.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor.clone()
+    }
+
+    /// Takes one window; gives the batches that it closed, in the order to store them.
+    pub fn take(&mut self, window: Window, now: Timestamp) -> Vec<Batch> {
+        self.heard = Some(now);
+        if let Some(cursor) = &self.cursor {
+            if cursor.boot == window.boot && window.sequence <= cursor.sequence {
+                return Vec::new();
+            }
+            if cursor.boot == window.boot && window.sequence > cursor.sequence + 1 {
+                let lost = window.sequence - cursor.sequence - 1;
+                self.gap = Some(format!("{lost} windows of counts were lost"));
+            }
+        }
+        self.cursor = Some(Cursor { boot: window.boot.clone(), sequence: window.sequence });
+        if window.generation <= self.base {
+            return Vec::new();
+        }
+        self.count(&window);
+        let mut closed = Vec::new();
+        if window.generation > self.newest {
+            closed.extend(self.flush());
+            self.newest = window.generation;
+        }
+        match self.open.get_mut(&window.generation) {
+            Some(open) if open.weight == window.weight && open.boot == window.boot => merge(open, &window),
+            Some(_) => {
+                closed.extend(self.flush());
+                self.open.insert(window.generation, window);
+            }
+            None => {
+                self.open.insert(window.generation, window);
+            }
+        }
+        if self.open.values().any(|open| open.to.since(open.from) >= BATCH) {
+            closed.extend(self.flush());
+        }
+        closed
+    }
+
+    /// Judges a closed batch. Called in the order of the numbers.
+    pub fn feed(&mut self, batch: &Batch) {
+        if let Some(why) = &batch.blind {
+            self.judge.blind(why.clone());
+        }
+        if !batch.evidence {
+            return;
+        }
+        self.first_batch.get_or_insert(batch.number);
+        let since = |at: Timestamp| at.since(batch.origin).0;
+        let from = since(batch.window.from).max(self.judged_to);
+        let to = since(batch.window.to).max(from);
+        self.judged_to = to;
+        self.judge.observe(&davy_judge::Window {
+            epoch: batch.generation.0,
+            weight: batch.weight.basis_points(),
+            from_ms: from,
+            to_ms: to,
+            canary: counts(&batch.window, Role::Canary),
+            stable: counts(&batch.window, Role::Stable),
+        });
+    }
+
+    /// Says so if the source has been silent for too long.
+    pub fn mind_silence(&mut self, since: Timestamp, now: Timestamp) {
+        let heard = self.heard.unwrap_or(since).max(since);
+        if now.since(heard) >= SILENCE {
+            let why = "no counts arrive from the router".to_owned();
+            self.judge.blind(why.clone());
+            self.gap.get_or_insert(why);
+        }
+    }
+
+    /// The verdict on what was judged so far.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.judged.then(|| self.judge.verdict())
+    }
+
+    /// The first and last batch that were judged.
+    #[must_use]
+    pub fn range(&self) -> Option<(u64, u64)> {
+        self.first_batch.map(|first| (first, self.number))
+    }
+
+    /// What was routed in one epoch.
+    #[must_use]
+    pub fn traffic(&self, generation: Generation) -> Traffic {
+        self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() })
+    }
+
+    /// Everything seen of canary and stable.
+    #[must_use]
+    pub const fn seen(&self) -> (Seen, Seen) {
+        (self.canary, self.stable)
+    }
+
+    fn flush(&mut self) -> Vec<Batch> {
+        let newest = self.newest;
+        let open = std::mem::take(&mut self.open);
+        open.into_values()
+            .map(|window| {
+                self.number += 1;
+                Batch {
+                    rollout: self.rollout.clone(),
+                    number: self.number,
+                    generation: window.generation,
+                    weight: window.weight,
+                    origin: self.origin,
+                    evidence: window.generation == newest && window.weight > davy_core::Weight::NONE,
+                    blind: self.gap.take(),
+                    window,
+                }
+            })
+            .collect()
+    }
+
+    fn count(&mut self, window: &Window) {
+        let traffic = self
+            .traffic
+            .entry(window.generation)
+            .or_insert(Traffic { generation: window.generation, ..Traffic::default() });
+        for cell in &window.cells {
+            let (routed, seen) = match cell.role {
+                Role::Canary => (&mut traffic.canary, &mut self.canary),
+                Role::Stable => (&mut traffic.stable, &mut self.stable),
+            };
+            *routed += cell.routed;
+            seen.requests += cell.answered;
+            seen.failed += cell.failures.total();
+        }
+        while self.traffic.len() > 8 {
+            self.traffic.pop_first();
+        }
+    }
+}
+
+fn counts(window: &Window, role: Role) -> Counts {
+    let cells = window.cells.iter().filter(|cell| cell.role == role);
+    cells.fold(Counts { n: 0, x: 0, admitted: 0 }, |sum, cell| Counts {
+        n: sum.n + cell.answered,
+        x: sum.x + cell.failures.total(),
+        admitted: sum.admitted + cell.routed,
+    })
+}
+
+/// Adds a later window of the same epoch.
+fn merge(into: &mut Window, window: &Window) {
+    into.sequence = window.sequence;
+    into.to = window.to;
+    into.unserved += window.unserved;
+    for cell in &window.cells {
+        let same = |other: &&mut Cell| other.instance == cell.instance && other.release == cell.release && other.role == cell.role;
+        match into.cells.iter_mut().find(same) {
+            Some(sum) => add(sum, cell),
+            None => into.cells.push(cell.clone()),
+        }
+    }
+}
+
+fn add(sum: &mut Cell, cell: &Cell) {
+    sum.routed += cell.routed;
+    sum.answered += cell.answered;
+    sum.client_gone += cell.client_gone;
+    sum.failures = Failures {
+        status: sum.failures.status + cell.failures.status,
+        timeout: sum.failures.timeout + cell.failures.timeout,
+        refused: sum.failures.refused + cell.failures.refused,
+        reset: sum.failures.reset + cell.failures.reset,
+    };
+    let mut latency: BTreeMap<u8, u64> = sum.latency.iter().copied().collect();
+    for (bucket, count) in &cell.latency {
+        *latency.entry(*bucket).or_default() += count;
+    }
+    sum.latency = latency.into_iter().collect();
+}

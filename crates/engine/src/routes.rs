@@ -1,0 +1,74 @@
+//! From a decided split and the instances that are there to the snapshot that a router serves.
+
+use davy_core::{
+    Backend, Generation, Health, Instance, Millis, Release, Role, ServiceKey, Snapshot, Target, Weight,
+    rollout::{Split, State},
+};
+
+/// How long a router serves a trial without hearing from the controller.
+pub const LEASE: Millis = Millis::seconds(15);
+/// The longest wait for a response head.
+const TIMEOUT: Millis = Millis::seconds(30);
+
+/// What to serve.
+///
+/// # Errors
+/// In words, when a release that should get traffic is unknown or has no instance.
+pub fn snapshot(
+    key: &ServiceKey,
+    state: &State,
+    generation: Generation,
+    split: &Split,
+    instances: &[Instance],
+) -> Result<Snapshot, String> {
+    let rollout = state.rollout.as_ref();
+    let (canary, stable) = (rollout.map(|r| &r.request.release), rollout.and_then(|r| r.from.as_ref()));
+    let known = |release: Option<&Release>, what: &str| release.cloned().ok_or_else(|| format!("there is no {what} release"));
+    let plan: Vec<(Release, Role, Weight)> = match split {
+        Split::Trial { canary: weight } => vec![
+            (known(stable, "stable")?, Role::Stable, weight.rest()),
+            (known(canary, "canary")?, Role::Canary, *weight),
+        ],
+        Split::Bake => vec![
+            (known(canary, "promoted")?, Role::Canary, Weight::ALL),
+            (known(stable, "old")?, Role::Stable, Weight::NONE),
+        ],
+        Split::Only { release } => vec![(known(state.release(release), "such")?, Role::Stable, Weight::ALL)],
+        Split::Nothing => Vec::new(),
+    };
+    let serve = plan.iter().map(|(release, role, weight)| target(release, *role, *weight, instances)).collect::<Result<_, _>>()?;
+    let described = plan
+        .iter()
+        .max_by_key(|(_, role, weight)| (*weight, *role))
+        .map(|(release, ..)| release)
+        .or(canary)
+        .or(state.stable.as_ref())
+        .ok_or("there is no release whose route is known")?;
+    let fallback = match split {
+        Split::Trial { .. } | Split::Bake => stable.map(|release| release.id.clone()),
+        Split::Only { .. } | Split::Nothing => None,
+    };
+    Ok(Snapshot {
+        key: key.clone(),
+        generation,
+        rollout: rollout.map(|rollout| rollout.request.rollout.clone()),
+        route: described.workload.route.clone(),
+        serve,
+        fallback,
+        lease: matches!(split, Split::Trial { .. }).then_some(LEASE),
+        health: described.workload.health.clone(),
+        timeout: TIMEOUT,
+    })
+}
+
+fn target(release: &Release, role: Role, weight: Weight, instances: &[Instance]) -> Result<Target, String> {
+    let backends: Vec<Backend> = instances
+        .iter()
+        .filter(|instance| instance.release == release.id && !matches!(instance.health, Health::Ended { .. }))
+        .map(|instance| Backend { id: instance.id.clone(), address: instance.address })
+        .collect();
+    if backends.is_empty() && weight > Weight::NONE {
+        return Err(format!("release {} has no running instance", release.id));
+    }
+    Ok(Target { release: release.id.clone(), role, weight, instances: backends })
+}
