@@ -2,6 +2,7 @@
 
 use crate::{
     clock::now,
+    store::BatchesDigest,
     reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
 };
 use davy_core::{
@@ -181,6 +182,7 @@ impl Engine {
             windows: None,
             listening_since: now(),
             unstored: Default::default(),
+            digest: BatchesDigest::new(),
             instances: Sight::Unseen { why: unseen() },
             router: Sight::Unseen { why: unseen() },
             renewed: None,

@@ -40,7 +40,6 @@ pub struct Collector {
     traffic: BTreeMap<Generation, Traffic>,
     canary: Seen,
     stable: Seen,
-    first_batch: Option<u64>,
 }
 
 impl Collector {
@@ -73,7 +72,6 @@ impl Collector {
             traffic: BTreeMap::new(),
             canary: Seen::default(),
             stable: Seen::default(),
-            first_batch: None,
         }
     }
 
@@ -140,7 +138,6 @@ impl Collector {
         if !batch.evidence {
             return;
         }
-        self.first_batch.get_or_insert(batch.number);
         let since = |at: Timestamp| at.since(batch.origin).0;
         let from = since(batch.window.from).max(self.judged_to);
         let to = since(batch.window.to).max(from);
@@ -169,12 +166,6 @@ impl Collector {
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
         self.judged.then(|| self.judge.verdict())
-    }
-
-    /// The first and last batch that were judged.
-    #[must_use]
-    pub fn range(&self) -> Option<(u64, u64)> {
-        self.first_batch.map(|first| (first, self.number))
     }
 
     /// What was routed in one epoch.

@@ -4,7 +4,7 @@ use crate::{
     clock::now,
     evidence::{Collector, Seen},
     report, routes,
-    store::range_digest,
+    store::BatchesDigest,
 };
 use davy_core::{
     Actor, Instance, Mode, ServiceKey, Serving, Timestamp, Window,
@@ -111,6 +111,8 @@ pub struct Reconciler {
     pub(crate) windows: Option<Streamed<'static, Result<Window, Error>>>,
     pub(crate) listening_since: Timestamp,
     pub(crate) unstored: VecDeque<Batch>,
+    /// Over the stored batches.
+    pub(crate) digest: BatchesDigest,
     pub(crate) instances: Sight<Vec<Instance>>,
     pub(crate) router: Sight<Option<Serving>>,
     pub(crate) renewed: Option<tokio::time::Instant>,
@@ -190,6 +192,7 @@ impl Reconciler {
         while let Some(batch) = self.unstored.front() {
             match tokio::time::timeout(APPEND, self.ports.journal.store(batch)).await {
                 Ok(Ok(())) => {
+                    self.digest.add(batch);
                     self.unstored.pop_front();
                 }
                 Ok(Err(error)) => return self.keep(&error),
@@ -219,7 +222,7 @@ impl Reconciler {
         let stored = self.unstored.is_empty();
         let verdict = verdict.filter(|verdict| stored || verdict.kind == Kind::Harmful);
         let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed)).unwrap_or_default();
-        let batches = self.batches(verdict.as_ref()).await;
+        let batches = self.batches(verdict.as_ref());
         let look = Look {
             instances: self.instances.clone(),
             router: self.router.clone(),
@@ -231,21 +234,12 @@ impl Reconciler {
         self.publish(None);
     }
 
-    /// What a new verdict rests on; looked up only when the verdict is new.
-    async fn batches(&mut self, verdict: Option<&Verdict>) -> Option<Batches> {
-        let rollout = self.state.rollout.as_ref()?;
+    /// What a new verdict rests on.
+    fn batches(&self, verdict: Option<&Verdict>) -> Option<Batches> {
+        let known = self.state.rollout.as_ref()?.verdict.as_ref();
         let verdict = verdict?;
-        let known = rollout.verdict.as_ref();
-        if known.is_some_and(|known| (known.kind, known.weight) == (verdict.kind, verdict.weight)) {
-            return None;
-        }
-        let (first, last) = self.collector.as_ref()?.range()?;
-        let reading = self.ports.journal.evidence(&rollout.request.rollout);
-        let stored = tokio::time::timeout(APPEND, reading).await.ok()?.ok()?;
-        let range: Vec<Batch> =
-            stored.into_iter().filter(|batch| (first..=last).contains(&batch.number)).collect();
-        let last = range.last()?.number;
-        Some(Batches { first, last, digest: range_digest(&range) })
+        let told = known.is_some_and(|known| (known.kind, known.weight) == (verdict.kind, verdict.weight));
+        if told { None } else { self.digest.batches() }
     }
 
     async fn observe(&mut self) {
@@ -393,9 +387,11 @@ impl Reconciler {
         let request = &rollout.request;
         let mut collector =
             Collector::new(request.rollout.clone(), rollout.base, rollout.began, &request.policy.analysis);
+        self.digest = BatchesDigest::new();
         let reading = self.ports.journal.evidence(&request.rollout);
         if let Ok(Ok(batches)) = tokio::time::timeout(APPEND, reading).await {
             collector.recover(&batches);
+            batches.iter().for_each(|batch| self.digest.add(batch));
         }
         self.unstored.clear();
         self.windows = Some(self.ports.telemetry.windows(&self.key, collector.cursor()));
