@@ -37,9 +37,9 @@ pub const VERSION_HEADER: &str = "x-version";
 /// When the port cannot be listened on; the message names it.
 pub async fn serve(options: Options) -> io::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another --port")))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another --port"))
+    })?;
     serve_on(listener, options).await
 }
 
@@ -67,7 +67,8 @@ async fn accept(listener: TcpListener, options: Rc<Options>, dice: Rc<RefCell<fa
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| answer(request, &options, &dice));
             // A client that goes away is its own affair.
-            let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service).await;
+            let _ =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service).await;
         });
     }
 }
@@ -98,7 +99,9 @@ async fn answer(
         "/" => response(version, StatusCode::OK, "text/html; charset=utf-8", page::html(version)),
         "/logo.svg" => response(version, StatusCode::OK, "image/svg+xml", page::logo(version)),
         "/version" => response(version, StatusCode::OK, TEXT, format!("{version}\n")),
-        _ => response(version, StatusCode::NOT_FOUND, TEXT, "not found; there is /, /logo.svg, /version and /healthz\n"),
+        _ => {
+            response(version, StatusCode::NOT_FOUND, TEXT, "not found; there is /, /logo.svg, /version and /healthz\n")
+        }
     })
 }
 

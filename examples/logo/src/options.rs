@@ -82,7 +82,8 @@ impl Options {
     /// # Errors
     /// An unknown option, a value that is missing or has no unit, no port.
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, InvalidOptions> {
-        let (mut port, mut version, mut error_rate, mut latency, mut seed) = (None, Version::V1, None, Duration::ZERO, None);
+        let (mut port, mut version, mut error_rate, mut latency, mut seed) =
+            (None, Version::V1, None, Duration::ZERO, None);
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let (name, inline) = match word.split_once('=') {
@@ -93,7 +94,8 @@ impl Options {
             if !known.contains(&name.as_str()) {
                 return Err(InvalidOptions(format!("`{name}` is not an option")));
             }
-            let value = inline.or_else(|| words.next()).ok_or_else(|| InvalidOptions(format!("{name} needs a value")))?;
+            let value =
+                inline.or_else(|| words.next()).ok_or_else(|| InvalidOptions(format!("{name} needs a value")))?;
             let wrong = |expected: &str| InvalidOptions(format!("{name} is {expected}, not `{value}`"));
             match name.as_str() {
                 "--port" => port = Some(value.parse().map_err(|_| wrong("a number from 0 to 65535"))?),
@@ -101,7 +103,9 @@ impl Options {
                     let versions = [Version::V1, Version::V2, Version::V3];
                     version = versions.into_iter().find(|v| v.name() == value).ok_or_else(|| wrong("v1, v2 or v3"))?;
                 }
-                "--error-rate" => error_rate = Some(percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?),
+                "--error-rate" => {
+                    error_rate = Some(percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?)
+                }
                 "--latency" => latency = duration(&value).ok_or_else(|| wrong("like 20ms or 2s, with its unit"))?,
                 _ => seed = Some(value.parse().map_err(|_| wrong("a whole number"))?),
             }
