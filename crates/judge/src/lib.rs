@@ -1,1 +1,57 @@
-//! placeholder
+//! The judge: decides from counts whether a canary is worse than the stable version.
+//!
+//! It is a function of a [`Policy`] and the sequence of [`Window`]s and blind marks given to it, and of nothing else:
+//! no clock, no I/O, no randomness. The same sequence gives the same verdicts bit for bit, so a verdict can be
+//! recomputed from stored windows.
+//!
+//! What it promises, whatever the traffic does and however often one looks:
+//!
+//! - a canary that is no worse than its limits in every block is found [`Kind::Harmful`] with probability at most
+//!   0.6 α, for the whole rollout (the rest of α is kept for the guards in the gateways and the harm budget);
+//! - a canary that is worse than stable by at least a step's margin in every block is found [`Kind::Safe`] at that step
+//!   with probability at most β.
+//!
+//! Both rest on e-processes: running products whose expectation never exceeds 1 under the null, and which therefore
+//! ever reach `1/α` with probability at most `α` (Ville's inequality). Missing data multiplies by 1: it is never healthy.
+//!
+//! ```
+//! use davy_judge::{Counts, Judge, Kind, Policy, Window};
+//!
+//! let mut judge = Judge::new(Policy::default())?;
+//! for second in 0..30 {
+//!     judge.observe(&Window {
+//!         epoch: 1,
+//!         weight: 1_000,
+//!         from_ms: second * 1_000,
+//!         to_ms: (second + 1) * 1_000,
+//!         canary: Counts::answered(100, 0),
+//!         stable: Counts::answered(900, 1),
+//!     });
+//! }
+//! assert_eq!(judge.verdict().kind, Kind::Safe);
+//! # Ok::<(), davy_judge::InvalidPolicy>(())
+//! ```
+
+pub mod absolute;
+mod blocks;
+mod counts;
+mod evidence;
+mod forecast;
+mod judge;
+mod mixture;
+mod policy;
+pub mod promotion;
+pub mod relative;
+mod rollback;
+mod sum;
+mod verdict;
+mod wording;
+
+pub use blocks::{BLOCK_MS, BLOCK_REQUESTS, Block};
+pub use counts::{ABSURD, Counts, Nonsense, Pair, WHOLE, Window};
+pub use evidence::{Evidence, Limit, Measure, Metric, Origin, Promotion, Standing};
+pub use forecast::{Forecast, forecast_requests};
+pub use judge::{Judge, NO_TRAFFIC_MS};
+pub use policy::{AMBER, InvalidPolicy, Policy};
+pub use promotion::margin;
+pub use verdict::{Blindness, Kind, Verdict};

@@ -1,0 +1,172 @@
+//! Laws of counting, over random inputs.
+
+use davy_judge::{Counts, Judge, Kind, Policy, Window};
+use proptest::prelude::*;
+
+fn window(second: u64, weight: u16, canary: Counts, stable: Counts) -> Window {
+    Window { epoch: 1, weight, from_ms: second * 1_000, to_ms: (second + 1) * 1_000, canary, stable }
+}
+
+fn judge(policy: Policy) -> Judge {
+    Judge::new(policy).expect("a valid policy")
+}
+
+/// Counts of one version, failures rare, some, or all.
+fn counts(most: u64) -> impl Strategy<Value = Counts> {
+    (0..=most, prop_oneof![Just(0.0), 0.0..0.01, 0.0..=1.0], 0..=most / 10).prop_map(|(n, rate, more)| Counts {
+        n,
+        x: ((n as f64 * rate) as u64).min(n),
+        admitted: n + more,
+    })
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    (prop::option::of(1e-5..0.9_f64), prop::option::of(1e-4..0.5_f64), 1.0..5.0_f64, any::<bool>()).prop_map(
+        |(max_error_rate, margin, odds, relative)| Policy {
+            max_error_rate,
+            margin,
+            odds,
+            relative,
+            ..Policy::default()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn merging_equals_one_stream(
+        seconds in prop::collection::vec(prop::collection::vec((counts(200), counts(2_000)), 10), 1..20),
+        policy in policies(),
+    ) {
+        let (mut whole, mut parts) = (judge(policy), judge(policy));
+        for (second, tenths) in (0..).zip(&seconds) {
+            let mut sum = (Counts::default(), Counts::default());
+            for (tenth, (canary, stable)) in (0..).zip(tenths) {
+                sum = (sum.0.plus(*canary), sum.1.plus(*stable));
+                let from_ms = second * 1_000 + tenth * 100;
+                let part = Window { from_ms, to_ms: from_ms + 100, ..window(second, 2_000, *canary, *stable) };
+                parts.observe(&part);
+            }
+            whole.observe(&window(second, 2_000, sum.0, sum.1));
+            prop_assume!(sum.0.n + sum.1.n >= 100);
+        }
+        prop_assert_eq!(whole.verdict(), parts.verdict());
+    }
+
+    #[test]
+    fn a_window_delivered_again_counts_once(
+        seconds in prop::collection::vec((counts(500), counts(5_000)), 1..30),
+        again in any::<prop::sample::Index>(),
+    ) {
+        let (mut once, mut twice) = (judge(Policy::default()), judge(Policy::default()));
+        let windows: Vec<Window> =
+            (0..).zip(&seconds).map(|(second, (canary, stable))| window(second, 1_000, *canary, *stable)).collect();
+        for (position, window) in windows.iter().enumerate() {
+            once.observe(window);
+            twice.observe(window);
+            if position >= again.index(windows.len()) {
+                twice.observe(&windows[again.index(windows.len())]);
+            }
+        }
+        let (once, mut twice) = (once.verdict(), twice.verdict());
+        prop_assert!(twice.evidence.duplicates > 0 || twice.kind == Kind::Harmful);
+        twice.evidence.duplicates = 0;
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn without_failures_nothing_speaks_against_the_canary(
+        seconds in prop::collection::vec((0..10_000_u64, 0..10_000_u64, 0..=10_000_u16), 1..60),
+        policy in policies(),
+    ) {
+        let mut judge = judge(policy);
+        for (second, (canary, stable, weight)) in (0..).zip(seconds) {
+            let window = window(second, weight, Counts::answered(canary, 0), Counts::answered(stable, 0));
+            judge.observe(&Window { epoch: second, ..window });
+            let verdict = judge.verdict();
+            prop_assert!(!verdict.evidence.amber, "{}", verdict.because);
+            for metric in &verdict.evidence.metrics {
+                prop_assert!(metric.ln_e <= 1e-12);
+                if metric.measure == davy_judge::Measure::Relative {
+                    prop_assert!(metric.ln_e.abs() <= 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_canary_failures_never_help_it(
+        seconds in prop::collection::vec((counts(500), counts(5_000)), 1..20),
+        policy in policies(),
+        at in any::<prop::sample::Index>(),
+        more in 1..50_u64,
+    ) {
+        let (mut fewer, mut worse) = (judge(policy), judge(policy));
+        let at = at.index(seconds.len());
+        for (second, (canary, stable)) in (0..).zip(&seconds) {
+            fewer.observe(&window(second, 1_000, *canary, *stable));
+            let x = if second == at as u64 { (canary.x + more).min(canary.n) } else { canary.x };
+            worse.observe(&window(second, 1_000, Counts { x, ..*canary }, *stable));
+        }
+        let (fewer, worse) = (fewer.verdict(), worse.verdict());
+        prop_assert!(worse.kind == Kind::Harmful || worse.evidence.ln_e >= fewer.evidence.ln_e - 1e-9);
+        prop_assert!(fewer.kind != Kind::Harmful || worse.kind == Kind::Harmful);
+    }
+
+    #[test]
+    fn numbers_stay_finite(
+        windows in prop::collection::vec(
+            (0..=10_000_u16, counts(1_000_000_000_000), counts(1_000_000_000_000), 1..10_000_000_u64, 0..3_u64), 1..40),
+        policy in policies(),
+    ) {
+        let mut judge = judge(policy);
+        let (mut now, mut epoch) = (0, 0);
+        for (weight, canary, stable, duration, skip) in windows {
+            epoch += skip;
+            judge.observe(&Window { epoch, weight, from_ms: now, to_ms: now + duration, canary, stable });
+            now += duration;
+            let verdict = judge.verdict();
+            let text = serde_json::to_string(&verdict).expect("JSON");
+            let back: davy_judge::Verdict = serde_json::from_str(&text).expect("nothing became null");
+            prop_assert_eq!(back.kind, verdict.kind);
+            prop_assert!(verdict.evidence.ln_e.is_finite());
+            if let Some(promotion) = verdict.evidence.promotion {
+                prop_assert!(promotion.ln_e.is_finite() && promotion.margin > 0.0 && promotion.margin < 1.0);
+                prop_assert!(promotion.forecast.and_then(|forecast| forecast.seconds).is_none_or(f64::is_finite));
+            }
+        }
+    }
+}
+
+/// Weights 0.01 % and 99.99 % and empty versions.
+#[test]
+fn empty_and_extreme_blocks_say_nothing() {
+    for weight in [1, 9_999] {
+        for (n_c, n_b) in [(0, 0), (0, 1_000_000_000_000), (1_000_000_000_000, 0)] {
+            let mut judge = judge(Policy::default());
+            for second in 0..5 {
+                judge.observe(&window(second, weight, Counts::answered(n_c, n_c / 2), Counts::answered(n_b, n_b / 3)));
+            }
+            let verdict = judge.verdict();
+            let relative = &verdict.evidence.metrics[0];
+            assert!(relative.ln_e.abs() < 1e-12, "weight {weight}, {n_c} and {n_b}: {}", relative.ln_e);
+            assert!(verdict.evidence.promotion.is_none_or(|promotion| !promotion.proven));
+        }
+    }
+}
+
+/// Failures that come half a minute after admission, and traffic that falls just after a start of the mixture: the
+/// canary fails exactly at its limit, and late failures must not be held against the few requests admitted since.
+#[test]
+fn late_failures_of_old_requests_fake_no_rate() {
+    let policy = Policy { max_error_rate: Some(0.01), relative: false, ..Policy::default() };
+    let mut judge = judge(policy);
+    let admitted = |second: u64| if second < 61 { 1_000 } else { 20 };
+    for second in 0_u64..180 {
+        let failing = second.checked_sub(30).map_or(0, admitted) / 100;
+        let canary = Counts { n: admitted(second) * 99 / 100 + failing, x: failing, admitted: admitted(second) };
+        judge.observe(&window(second, 5_000, canary, Counts::answered(1_000, 0)));
+        let verdict = judge.verdict();
+        assert!(verdict.evidence.ln_e < 1.0, "second {second}: {}", verdict.because);
+    }
+}
