@@ -18,7 +18,8 @@ pub trait Journal: Send + Sync {
     /// The names of all streams.
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>>;
 
-    /// Stores a batch of evidence. The same rollout and number again is success and changes nothing.
+    /// Stores a batch of evidence. The same batch again is success and changes nothing; another one under the same
+    /// rollout and number is refused as damage, and the stored one is kept.
     fn store<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Result<(), JournalError>>;
 
     /// Every stored batch of a rollout, in order.

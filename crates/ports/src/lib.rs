@@ -3,6 +3,8 @@
 //! Futures are boxed and streams are those of `futures-core`: no runtime is chosen here. Every call may be repeated
 //! (effects are idempotent and fenced by a generation) and every caller bounds it in time.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod journal;
 mod platform;

@@ -1,0 +1,89 @@
+//! How a record is hashed: each hash covers the one before it in its stream, so that nothing in the middle can be
+//! changed, removed or moved unnoticed.
+//!
+//! `hash_n = SHA-256(hash_{n-1} ‖ fields)`, every field preceded by its length in bytes (8 bytes, big endian), numbers as
+//! 8 bytes, big endian. `hash_0` is made from the stream's name. Only stored bytes are hashed, never what they mean: a
+//! later version that reads an event differently still finds the same hash.
+
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256.
+pub(super) type Hash = [u8; 32];
+
+const STREAM: &[u8] = b"davy journal 1, stream";
+const EVENT: &[u8] = b"davy journal 1, event";
+
+/// A hash over fields of which none can run into the next.
+#[derive(Clone)]
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    /// Begins with what is being hashed, so that one kind of thing is never taken for another.
+    pub(super) fn new(domain: &[u8]) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.bytes(domain);
+        hasher
+    }
+
+    /// Adds a field.
+    pub(super) fn bytes(&mut self, field: &[u8]) {
+        self.0.update((field.len() as u64).to_be_bytes());
+        self.0.update(field);
+    }
+
+    /// Adds a number.
+    pub(super) fn number(&mut self, field: u64) {
+        self.bytes(&field.to_be_bytes());
+    }
+
+    /// The hash of what was added.
+    pub(super) fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
+/// What is hashed of one event, as it is stored.
+pub(super) struct Fields<'a> {
+    pub(super) sequence: u64,
+    pub(super) position: u64,
+    pub(super) at: u64,
+    pub(super) by: &'a str,
+    pub(super) rollout: Option<&'a str>,
+    pub(super) event: &'a str,
+}
+
+/// What stands before the first event of a stream.
+pub(super) fn seed(environment: &str, service: &str) -> Hash {
+    let mut hasher = Hasher::new(STREAM);
+    hasher.bytes(environment.as_bytes());
+    hasher.bytes(service.as_bytes());
+    hasher.finish()
+}
+
+/// The hash of an event that follows `previous`.
+pub(super) fn link(previous: &Hash, fields: &Fields<'_>) -> Hash {
+    let mut hasher = Hasher::new(EVENT);
+    hasher.bytes(previous);
+    hasher.number(fields.sequence);
+    hasher.number(fields.position);
+    hasher.number(fields.at);
+    hasher.bytes(fields.by.as_bytes());
+    match fields.rollout {
+        None => hasher.number(0),
+        Some(rollout) => {
+            hasher.number(1);
+            hasher.bytes(rollout.as_bytes());
+        }
+    }
+    hasher.bytes(fields.event.as_bytes());
+    hasher.finish()
+}
+
+/// As people and other programs read it.
+pub(super) fn hex(hash: &[u8]) -> String {
+    use std::fmt::Write as _;
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,150 @@
+//! Reading, beside the writer.
+
+use super::{
+    chain::{Hash, hex},
+    evidence::{self, BatchesDigest},
+    explain::explain,
+};
+use davy_core::{
+    Actor, EnvironmentName, RolloutId, ServiceKey, ServiceName, Timestamp,
+    rollout::{Batches, Event},
+};
+use davy_ports::{Batch, Entry, JournalError, Record};
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
+use std::path::Path;
+
+const READ_EVENTS: &str = "read the journal";
+const READ_EVIDENCE: &str = "read evidence";
+
+/// Every event of a stream.
+pub(super) async fn stream(pool: &SqlitePool, path: &Path, key: &ServiceKey) -> Result<Vec<Record>, JournalError> {
+    let rows = sqlx::query(
+        "SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
+         FROM event e JOIN stream s ON s.id = e.stream WHERE s.environment = ?1 AND s.service = ?2 ORDER BY e.position",
+    )
+    .bind(key.environment.as_str())
+    .bind(key.service.as_str())
+    .fetch_all(pool)
+    .await
+    .map_err(|error| explain(READ_EVENTS, path, &error))?;
+    rows.iter().map(|row| record(row, path)).collect()
+}
+
+/// Events of all streams after a sequence number.
+pub(super) async fn after(
+    pool: &SqlitePool,
+    path: &Path,
+    sequence: u64,
+    limit: usize,
+) -> Result<Vec<Record>, JournalError> {
+    // No number in the file is above what SQLite can hold.
+    let (Ok(sequence), limit) = (i64::try_from(sequence), i64::try_from(limit).unwrap_or(i64::MAX)) else {
+        return Ok(Vec::new());
+    };
+    let rows = sqlx::query(
+        "SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
+         FROM event e JOIN stream s ON s.id = e.stream WHERE e.sequence > ?1 ORDER BY e.sequence LIMIT ?2",
+    )
+    .bind(sequence)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(|error| explain(READ_EVENTS, path, &error))?;
+    rows.iter().map(|row| record(row, path)).collect()
+}
+
+fn record(row: &SqliteRow, path: &Path) -> Result<Record, JournalError> {
+    let failed = |error: sqlx::Error| explain(READ_EVENTS, path, &error);
+    let sequence = row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned();
+    let stream = key(row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?)?;
+    let position = row.try_get::<i64, _>(3).map_err(failed)?.cast_unsigned();
+    let text: &str = row.try_get(7).map_err(failed)?;
+    let event = serde_json::from_str::<Event>(text).map_err(|error| JournalError::Damaged {
+        why: format!(
+            "event {position} of {stream} cannot be read ({error}); see what `davy audit verify` finds, and run the version that wrote it or put a backup in its place"
+        ),
+    })?;
+    let entry = Entry {
+        at: Timestamp(row.try_get::<i64, _>(4).map_err(failed)?.cast_unsigned()),
+        by: Actor::new(row.try_get::<String, _>(5).map_err(failed)?),
+        rollout: row.try_get::<Option<String>, _>(6).map_err(failed)?.map(RolloutId::new),
+        event,
+    };
+    let hash = hex(row.try_get::<&[u8], _>(8).map_err(failed)?);
+    Ok(Record { sequence, stream, position, entry, hash })
+}
+
+fn key(environment: String, service: String) -> Result<ServiceKey, JournalError> {
+    let damaged = |error: davy_core::InvalidName| JournalError::Damaged {
+        why: format!("a stream has a name that none can have: {error}; see what `davy audit verify` finds"),
+    };
+    Ok(ServiceKey {
+        service: ServiceName::new(service).map_err(damaged)?,
+        environment: EnvironmentName::new(environment).map_err(damaged)?,
+    })
+}
+
+/// The names of all streams.
+pub(super) async fn streams(pool: &SqlitePool, path: &Path) -> Result<Vec<ServiceKey>, JournalError> {
+    let failed = |error: sqlx::Error| explain(READ_EVENTS, path, &error);
+    let rows = sqlx::query("SELECT environment, service FROM stream ORDER BY environment, service")
+        .fetch_all(pool)
+        .await
+        .map_err(failed)?;
+    rows.iter().map(|row| key(row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?)).collect()
+}
+
+/// Every stored batch of a rollout.
+pub(super) async fn evidence(pool: &SqlitePool, path: &Path, rollout: &RolloutId) -> Result<Vec<Batch>, JournalError> {
+    let failed = |error: sqlx::Error| explain(READ_EVIDENCE, path, &error);
+    let rows = sqlx::query(
+        "SELECT e.number, e.batch FROM evidence e JOIN observed o ON o.id = e.rollout \
+         WHERE o.rollout = ?1 ORDER BY e.number",
+    )
+    .bind(rollout.as_str())
+    .fetch_all(pool)
+    .await
+    .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let number = row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned();
+            evidence::read(rollout.as_str(), number, row.try_get(1).map_err(failed)?).map_err(|why| {
+                let why = format!(
+                    "batch {number} of rollout {rollout} cannot be read: {why}; see what `davy audit verify` finds"
+                );
+                JournalError::Damaged { why }
+            })
+        })
+        .collect()
+}
+
+/// The digest over stored batches, from what is stored.
+pub(super) async fn batches(
+    pool: &SqlitePool,
+    rollout: &RolloutId,
+    first: u64,
+    last: u64,
+) -> Result<Option<Batches>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT e.number, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
+         WHERE o.rollout = ?1 AND e.number BETWEEN ?2 AND ?3 ORDER BY e.number",
+    )
+    .bind(rollout.as_str())
+    .bind(first.cast_signed())
+    .bind(last.cast_signed())
+    .fetch_all(pool)
+    .await?;
+    let mut digest = BatchesDigest::new();
+    let mut next = first;
+    for row in &rows {
+        let number = row.try_get::<i64, _>(0)?.cast_unsigned();
+        let stored: &[u8] = row.try_get(1)?;
+        let Ok(stored) = Hash::try_from(stored) else { return Ok(None) };
+        if number != next {
+            return Ok(None);
+        }
+        digest.add_digest(rollout.as_str(), number, &stored);
+        next += 1;
+    }
+    Ok(digest.batches().filter(|batches| batches.last == last))
+}

@@ -1,0 +1,287 @@
+//! Checking that nothing was changed, removed or moved: every hash is computed again from what is stored.
+//!
+//! Rows are read from the tables and not through an index, in the order in which they were appended; that the two
+//! agree is SQLite's own check, which runs first.
+
+use super::{
+    chain::{self, Fields, Hash, hex},
+    evidence::{self, BatchesDigest},
+};
+use davy_core::rollout::{Batches, Event};
+use davy_ports::{Broken, Verified};
+use futures_util::TryStreamExt as _;
+use sqlx::{Acquire as _, Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use std::collections::{BTreeMap, HashMap};
+
+/// What one pass over a snapshot of the file finds.
+pub(super) async fn verify(pool: &SqlitePool) -> Result<Verified, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    // One snapshot: what is appended meanwhile is not seen in one table and missed in another.
+    let mut snapshot = connection.begin().await?;
+    let mut broken = file(&mut snapshot).await?;
+    let mut chains = chains(&mut snapshot).await?;
+    let claims = events(&mut snapshot, &mut chains, &mut broken).await?;
+    let (streams, events) = ends(&chains, &mut broken);
+    let batches = proofs(&mut snapshot, claims, &mut broken).await?;
+    snapshot.rollback().await?;
+    Ok(Verified { streams, events, batches, broken })
+}
+
+/// A stream's chain as far as it was followed.
+struct Chain {
+    name: String,
+    /// How far it should go, and what its last hash should be; none for a stream that is not listed.
+    listed: Option<(u64, Vec<u8>)>,
+    position: u64,
+    hash: Hash,
+}
+
+/// The evidence that a verdict names.
+struct Claim {
+    stream: String,
+    position: u64,
+    batches: Batches,
+}
+
+/// SQLite's own check of the file.
+async fn file(connection: &mut SqliteConnection) -> Result<Vec<Broken>, sqlx::Error> {
+    let rows = sqlx::query("PRAGMA integrity_check(20)").fetch_all(connection).await?;
+    let mut broken = Vec::new();
+    for row in rows {
+        let said: String = row.try_get(0)?;
+        if said != "ok" {
+            broken.push(Broken { stream: "the file".to_owned(), position: 0, why: format!("SQLite says: {said}") });
+        }
+    }
+    Ok(broken)
+}
+
+async fn chains(connection: &mut SqliteConnection) -> Result<BTreeMap<i64, Chain>, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, environment, service, events, head FROM stream NOT INDEXED")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let (environment, service) = (row.try_get::<&str, _>(1)?, row.try_get::<&str, _>(2)?);
+            let chain = Chain {
+                name: format!("{environment}/{service}"),
+                listed: Some((row.try_get::<i64, _>(3)?.cast_unsigned(), row.try_get(4)?)),
+                position: 0,
+                hash: chain::seed(environment, service),
+            };
+            Ok((row.try_get(0)?, chain))
+        })
+        .collect()
+}
+
+/// Follows every chain through all events, in order.
+async fn events(
+    connection: &mut SqliteConnection,
+    chains: &mut BTreeMap<i64, Chain>,
+    broken: &mut Vec<Broken>,
+) -> Result<HashMap<String, Vec<Claim>>, sqlx::Error> {
+    let mut claims: HashMap<String, Vec<Claim>> = HashMap::new();
+    let mut sequence = 0;
+    let mut rows = sqlx::query(
+        "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event NOT INDEXED ORDER BY sequence",
+    )
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
+        let id: i64 = row.try_get(1)?;
+        let chain = chains.entry(id).or_insert_with(|| Chain {
+            name: format!("stream {id}, which is not listed"),
+            listed: None,
+            position: 0,
+            hash: Hash::default(),
+        });
+        let before = sequence;
+        sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
+        follow(&row, chain, before, broken, &mut claims)?;
+    }
+    drop(rows);
+    let given = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)")
+        .fetch_one(connection)
+        .await?
+        .try_get::<i64, _>(0)?
+        .cast_unsigned();
+    if given != sequence {
+        let why = format!("{given} sequence numbers were given, but the last event has number {sequence}");
+        broken.push(Broken { stream: "the file".to_owned(), position: 0, why });
+    }
+    Ok(claims)
+}
+
+fn follow(
+    row: &SqliteRow,
+    chain: &mut Chain,
+    before: u64,
+    broken: &mut Vec<Broken>,
+    claims: &mut HashMap<String, Vec<Claim>>,
+) -> Result<(), sqlx::Error> {
+    let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
+    let position = row.try_get::<i64, _>(2)?.cast_unsigned();
+    let rollout: Option<&str> = row.try_get(5)?;
+    let text: &str = row.try_get(6)?;
+    let stored: &[u8] = row.try_get(7)?;
+    let mut found = |position: u64, why: String| broken.push(Broken { stream: chain.name.clone(), position, why });
+    if sequence != before + 1 {
+        found(position, format!("sequence number {sequence} follows {before}: what was between is missing"));
+    }
+    match chain.position + 1 {
+        next if next == position => {}
+        next if next < position => found(next, format!("event {next} is missing: {position} follows {}", next - 1)),
+        next => found(position, format!("event {position} is out of order: {next} should follow")),
+    }
+    let fields = Fields {
+        sequence,
+        position,
+        at: row.try_get::<i64, _>(3)?.cast_unsigned(),
+        by: row.try_get(4)?,
+        rollout,
+        event: text,
+    };
+    let hash = chain::link(&chain.hash, &fields);
+    if hash != stored {
+        let (hash, stored) = (hex(&hash), hex(stored));
+        found(position, format!("the event or the one before it was changed: its hash is {hash}, {stored} is stored"));
+    }
+    match serde_json::from_str::<Event>(text) {
+        Err(error) => found(position, format!("the event cannot be read: {error}")),
+        Ok(Event::VerdictReached { batches: Some(batches), .. }) => match rollout {
+            None => found(position, "the verdict names evidence but no rollout".to_owned()),
+            Some(rollout) => {
+                let claim = Claim { stream: chain.name.clone(), position, batches };
+                claims.entry(rollout.to_owned()).or_default().push(claim);
+            }
+        },
+        Ok(_) => {}
+    }
+    chain.position = position;
+    // Goes on from what is stored, so that one change is reported once and not for every event after it.
+    chain.hash = stored.try_into().unwrap_or(hash);
+    Ok(())
+}
+
+/// Whether every chain ends where it should; how many streams and events there are.
+fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64) {
+    let mut events = 0;
+    for chain in chains.values() {
+        let mut found = |position: u64, why: String| broken.push(Broken { stream: chain.name.clone(), position, why });
+        events += chain.position;
+        match &chain.listed {
+            None => found(0, "it has events but is not listed".to_owned()),
+            Some((count, _)) if *count != chain.position => {
+                let (last, next) = (chain.position, chain.position + 1);
+                found(next, format!("the stream ends at event {last}, but {count} were appended"));
+            }
+            Some((_, head)) if head.as_slice() != chain.hash => {
+                found(chain.position, "the last event is not the one that was appended last".to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    (chains.len() as u64, events)
+}
+
+/// Digests all evidence again and compares it with what verdicts name; how many batches there are.
+async fn proofs(
+    connection: &mut SqliteConnection,
+    mut claims: HashMap<String, Vec<Claim>>,
+    broken: &mut Vec<Broken>,
+) -> Result<u64, sqlx::Error> {
+    let mut count = 0;
+    let mut proof: Option<Proof> = None;
+    let mut rows = sqlx::query(
+        "SELECT o.rollout, e.number, e.batch, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
+         ORDER BY e.rollout, e.number",
+    )
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        count += 1;
+        let rollout: &str = row.try_get(0)?;
+        if proof.as_ref().is_none_or(|proof| proof.rollout != rollout) {
+            let next = Proof::new(rollout, claims.remove(rollout).unwrap_or_default());
+            if let Some(done) = proof.replace(next) {
+                done.end(broken);
+            }
+        }
+        if let Some(proof) = &mut proof {
+            proof.batch(row.try_get::<i64, _>(1)?.cast_unsigned(), row.try_get(2)?, row.try_get(3)?, broken);
+        }
+    }
+    if let Some(done) = proof {
+        done.end(broken);
+    }
+    for (rollout, claims) in claims {
+        Proof::new(&rollout, claims).end(broken);
+    }
+    Ok(count)
+}
+
+/// The evidence of one rollout as far as it was read.
+struct Proof {
+    rollout: String,
+    last: u64,
+    /// Sorted by where the evidence ends, latest first: the next to be compared is the last one.
+    claims: Vec<Claim>,
+    /// One running digest for each place where a claim begins.
+    running: BTreeMap<u64, BatchesDigest>,
+}
+
+impl Proof {
+    fn new(rollout: &str, mut claims: Vec<Claim>) -> Self {
+        claims.sort_by_key(|claim| std::cmp::Reverse(claim.batches.last));
+        let running = claims.iter().map(|claim| (claim.batches.first, BatchesDigest::new())).collect();
+        Self { rollout: rollout.to_owned(), last: 0, claims, running }
+    }
+
+    fn batch(&mut self, number: u64, bytes: &str, stored: &[u8], broken: &mut Vec<Broken>) {
+        let stream = format!("evidence of rollout {}", self.rollout);
+        let mut found = |position: u64, why: String| broken.push(Broken { stream: stream.clone(), position, why });
+        if number != self.last + 1 {
+            found(self.last + 1, format!("batch {} is missing: {number} follows {}", self.last + 1, self.last));
+        }
+        let digest = evidence::digest(&self.rollout, number, bytes);
+        if digest != stored {
+            let (digest, stored) = (hex(&digest), hex(stored));
+            found(number, format!("the batch was changed: its digest is {digest}, {stored} is stored"));
+        } else if let Err(why) = evidence::read(&self.rollout, number, bytes) {
+            found(number, format!("the batch cannot be read: {why}"));
+        }
+        self.last = number;
+        for (_, running) in self.running.range_mut(..=number) {
+            running.add_digest(&self.rollout, number, &digest);
+        }
+        while self.claims.last().is_some_and(|claim| claim.batches.last <= number)
+            && let Some(claim) = self.claims.pop()
+        {
+            let found = self.running.get(&claim.batches.first).and_then(BatchesDigest::batches);
+            self.compare(&claim, found, broken);
+        }
+        // A digest that no claim needs any more is not carried on.
+        if self.running.len() > 1 {
+            let claims = &self.claims;
+            self.running.retain(|first, _| claims.iter().any(|claim| claim.batches.first == *first));
+        }
+    }
+
+    fn compare(&self, claim: &Claim, found: Option<Batches>, broken: &mut Vec<Broken>) {
+        if found.as_ref() == Some(&claim.batches) {
+            return;
+        }
+        let Batches { first, last, digest } = &claim.batches;
+        let stored = found.map_or_else(|| "missing".to_owned(), |found| format!("of digest {}", found.digest));
+        let why = format!(
+            "the verdict rests on batches {first} to {last} of rollout {} with digest {digest}, but what is stored is {stored}",
+            self.rollout
+        );
+        broken.push(Broken { stream: claim.stream.clone(), position: claim.position, why });
+    }
+
+    /// What is still claimed was not there.
+    fn end(self, broken: &mut Vec<Broken>) {
+        for claim in &self.claims {
+            self.compare(claim, None, broken);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Writing, one transaction at a time.
+
+use super::{
+    chain::{self, Fields, Hash, hex},
+    connect::{PATIENCE, writing},
+    evidence,
+    explain::{explain, is_busy, unavailable},
+    sqlite::Writer,
+};
+use davy_core::{RolloutId, ServiceKey, rollout::Event};
+use davy_ports::{Entry, JournalError, Record};
+use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, sleep, timeout_at},
+};
+
+/// An event with the text that is stored of it.
+pub(super) struct NewEvent {
+    entry: Entry,
+    text: String,
+}
+
+impl NewEvent {
+    /// Refuses what could not be read again: a number that JSON does not know would make the stream unreadable for ever.
+    pub(super) fn of(entry: &Entry) -> Result<Self, JournalError> {
+        let refused = |what: String| JournalError::Damaged { why: format!("nothing was appended: {what}") };
+        let text = serde_json::to_string(&entry.event)
+            .map_err(|error| refused(format!("the event cannot be written: {error}")))?;
+        match serde_json::from_str::<Event>(&text) {
+            Ok(event) if event == entry.event => Ok(Self { entry: entry.clone(), text }),
+            Ok(_) => Err(refused(format!("the event would be read as another one: {text}"))),
+            Err(error) => Err(refused(format!("the event could not be read again ({error}): {text}"))),
+        }
+    }
+}
+
+/// A batch with the text that is stored of it.
+pub(super) struct NewBatch {
+    pub(super) rollout: RolloutId,
+    pub(super) number: u64,
+    pub(super) bytes: String,
+}
+
+/// Why a transaction did not come to its end.
+enum Failure {
+    /// The journal's own answer; the connection is fine.
+    Answer(JournalError),
+    /// SQLite failed; the connection is given up.
+    Sqlite(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// A turn at the writing connection, inside a transaction. A turn that is dropped gives the connection up, and SQLite
+/// undoes what was not committed.
+struct Turn {
+    place: OwnedMutexGuard<Option<SqliteConnection>>,
+    connection: SqliteConnection,
+    path: Arc<PathBuf>,
+    tried: &'static str,
+}
+
+impl Turn {
+    /// Waits for other writers, of this process and of others, no longer than the patience in all.
+    async fn begin(writer: Writer, path: Arc<PathBuf>, tried: &'static str) -> Result<Self, JournalError> {
+        let deadline = Instant::now() + PATIENCE;
+        let Ok(mut place) = timeout_at(deadline, writer.lock_owned()).await else {
+            return Err(unavailable(format!(
+                "could not {tried}: earlier writes to {} are not done yet",
+                path.display()
+            )));
+        };
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => writing(&path).connect().await.map_err(|error| explain(tried, &path, &error))?,
+        };
+        loop {
+            match sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
+                Ok(_) => return Ok(Self { place, connection, path, tried }),
+                Err(error) if is_busy(&error) => {
+                    if Instant::now() >= deadline {
+                        *place = Some(connection);
+                        return Err(explain(tried, &path, &error));
+                    }
+                    // SQLite has waited by itself, except when it saw no use in it.
+                    sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => return Err(explain(tried, &path, &error)),
+            }
+        }
+    }
+
+    async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, JournalError> {
+        let close = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let result = match result {
+            Err(Failure::Sqlite(error)) => return Err(explain(self.tried, &self.path, &error)),
+            Err(Failure::Answer(answer)) => Err(answer),
+            Ok(value) => Ok(value),
+        };
+        sqlx::query(close).execute(&mut self.connection).await.map_err(|e| explain(self.tried, &self.path, &e))?;
+        *self.place = Some(self.connection);
+        result
+    }
+}
+
+/// Appends events if the stream stands at `expected`.
+pub(super) async fn append(
+    writer: Writer,
+    path: Arc<PathBuf>,
+    stream: ServiceKey,
+    expected: u64,
+    events: Vec<NewEvent>,
+) -> Result<Vec<Record>, JournalError> {
+    let mut turn = Turn::begin(writer, path, "append to the journal").await?;
+    let result = append_in(&mut turn.connection, &stream, expected, events).await;
+    turn.end(result).await
+}
+
+async fn append_in(
+    connection: &mut SqliteConnection,
+    stream: &ServiceKey,
+    expected: u64,
+    events: Vec<NewEvent>,
+) -> Result<Vec<Record>, Failure> {
+    let known = sqlx::query("SELECT id, events, head FROM stream WHERE environment = ?1 AND service = ?2")
+        .bind(stream.environment.as_str())
+        .bind(stream.service.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let stands_at = match &known {
+        Some(row) => row.try_get::<i64, _>(1)?.cast_unsigned(),
+        None => 0,
+    };
+    if stands_at != expected {
+        return Err(Failure::Answer(JournalError::Conflict { expected, stands_at }));
+    }
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (id, mut head) = match &known {
+        Some(row) => (row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(2)?),
+        None => {
+            let seed = chain::seed(stream.environment.as_str(), stream.service.as_str());
+            let row = sqlx::query(
+                "INSERT INTO stream (environment, service, events, head) VALUES (?1, ?2, 0, ?3) RETURNING id",
+            )
+            .bind(stream.environment.as_str())
+            .bind(stream.service.as_str())
+            .bind(seed.as_slice())
+            .fetch_one(&mut *connection)
+            .await?;
+            (row.try_get(0)?, seed.to_vec())
+        }
+    };
+    let mut sequence = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)")
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get::<i64, _>(0)?
+        .cast_unsigned();
+    let mut position = stands_at;
+    let mut records = Vec::with_capacity(events.len());
+    for NewEvent { entry, text } in events {
+        sequence += 1;
+        position += 1;
+        let previous: Hash = head.as_slice().try_into().map_err(|_| {
+            Failure::Answer(JournalError::Damaged { why: format!("the head of {stream} is not a hash") })
+        })?;
+        let rollout = entry.rollout.as_ref().map(RolloutId::as_str);
+        let fields = Fields { sequence, position, at: entry.at.0, by: entry.by.as_str(), rollout, event: &text };
+        let hash = chain::link(&previous, &fields);
+        sqlx::query(
+            "INSERT INTO event (sequence, stream, position, at, by, rollout, event, hash) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .bind(sequence.cast_signed())
+        .bind(id)
+        .bind(position.cast_signed())
+        .bind(entry.at.0.cast_signed())
+        .bind(entry.by.as_str())
+        .bind(rollout)
+        .bind(text.as_str())
+        .bind(hash.as_slice())
+        .execute(&mut *connection)
+        .await?;
+        head = hash.to_vec();
+        records.push(Record { sequence, stream: stream.clone(), position, entry, hash: hex(&hash) });
+    }
+    sqlx::query("UPDATE stream SET events = ?2, head = ?3 WHERE id = ?1")
+        .bind(id)
+        .bind(position.cast_signed())
+        .bind(head)
+        .execute(&mut *connection)
+        .await?;
+    Ok(records)
+}
+
+/// Stores a batch unless it is there.
+pub(super) async fn store(writer: Writer, path: Arc<PathBuf>, batch: NewBatch) -> Result<(), JournalError> {
+    let mut turn = Turn::begin(writer, path, "store evidence").await?;
+    let result = store_in(&mut turn.connection, &batch).await;
+    turn.end(result).await
+}
+
+async fn store_in(connection: &mut SqliteConnection, batch: &NewBatch) -> Result<(), Failure> {
+    let NewBatch { rollout, number, bytes } = batch;
+    let digest = evidence::digest(rollout.as_str(), *number, bytes);
+    sqlx::query("INSERT INTO observed (rollout) VALUES (?1) ON CONFLICT DO NOTHING")
+        .bind(rollout.as_str())
+        .execute(&mut *connection)
+        .await?;
+    let added = sqlx::query(
+        "INSERT INTO evidence (rollout, number, batch, digest) \
+         SELECT id, ?2, ?3, ?4 FROM observed WHERE rollout = ?1 ON CONFLICT DO NOTHING",
+    )
+    .bind(rollout.as_str())
+    .bind(number.cast_signed())
+    .bind(bytes.as_str())
+    .bind(digest.as_slice())
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if added == 1 {
+        return Ok(());
+    }
+    let stored = sqlx::query(
+        "SELECT e.digest FROM evidence e JOIN observed o ON o.id = e.rollout WHERE o.rollout = ?1 AND e.number = ?2",
+    )
+    .bind(rollout.as_str())
+    .bind(number.cast_signed())
+    .fetch_one(&mut *connection)
+    .await?
+    .try_get::<Vec<u8>, _>(0)?;
+    if stored == digest {
+        return Ok(());
+    }
+    Err(Failure::Answer(JournalError::Damaged {
+        why: format!("batch {number} of rollout {rollout} was stored before with other counts; the stored one is kept"),
+    }))
+}
