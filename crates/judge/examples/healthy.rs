@@ -104,6 +104,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     figures("healthy, 100/s, limit 0.2 %", &World { policy: limited, ..reference.clone() }, runs, seed);
     figures("healthy, 1000/s, 1/5/25/50/100, hold 3 s", &demo, runs, seed);
     figures("healthy, no failures, as above", &World { stable: 0.0, canary: 0.0, ..demo.clone() }, runs, seed);
+    // What passes here is promoted falsely: it must stay below β = 5 %. Nothing but the proof holds it back.
+    let margin = Policy { margin: Some(0.01), relative: false, ..Policy::default() };
+    for stable in [0.001, 0.05] {
+        let canary = stable + 0.01;
+        let steps = vec![1_000];
+        let world = World { stable, canary, policy: margin, steps, deadline_ms: 600_000, ..reference.clone() };
+        figures(&format!("stable fails {stable}, worse by the margin"), &world, runs, seed);
+    }
     for canary in [0.003, 0.01, 0.05, 0.5] {
         let few = runs.div_ceil(10);
         figures(&format!("fails {canary}, 100/s, 10/25/50"), &World { canary, ..reference.clone() }, few, seed);

@@ -36,6 +36,12 @@ pub struct Evidence {
     pub suspect: Option<Measure>,
     /// The proof of the current step; nothing before the first weight above 0, and nothing at 100 %.
     pub promotion: Option<Promotion>,
+    /// Requests of the canary admitted in this epoch that had not ended when the last block closed.
+    pub canary_in_flight: u64,
+    /// The same of stable.
+    pub stable_in_flight: u64,
+    /// Whether the canary has so many more than its share in flight that no step is left: it may be hanging.
+    pub hanging: bool,
     /// The absolute limit in force; a limit from stable's past is there once the weight has passed 75 %.
     ///
     /// At 100 % this alone is watched: what is [`Standing::Clean`] through a whole hold may be promoted. Without a limit

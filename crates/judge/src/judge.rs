@@ -6,6 +6,7 @@ use crate::blocks::{Block, Gathering, compares};
 use crate::counts::{Pair, WHOLE, Window};
 use crate::evidence::{Evidence, Measure, Metric, Promotion, Standing};
 use crate::forecast::{self, Forecast};
+use crate::in_flight::InFlight;
 use crate::policy::{AMBER, InvalidPolicy, Policy};
 use crate::promotion::{Product, past_rate};
 use crate::rollback::Rollback;
@@ -40,6 +41,7 @@ pub struct Judge {
     product: Option<Product>,
     rollout: Pair,
     step: Pair,
+    in_flight: InFlight,
     recent: VecDeque<Block>,
     blind: Option<Blindness>,
     blocks: u64,
@@ -68,6 +70,7 @@ impl Judge {
             product: None,
             rollout: Pair::default(),
             step: Pair::default(),
+            in_flight: InFlight::default(),
             recent: VecDeque::new(),
             blind: None,
             blocks: 0,
@@ -140,6 +143,7 @@ impl Judge {
     fn enter(&mut self, route: Route, from_ms: u64) {
         self.gathering.drop_open();
         self.quiet_since_ms = from_ms;
+        self.in_flight = InFlight::default();
         self.rollback.enter(route.weight, from_ms, self.rollout);
         if self.route.is_none_or(|last| last.weight != route.weight) {
             self.step = Pair::default();
@@ -160,6 +164,7 @@ impl Judge {
         }
         self.rollout = self.rollout.plus(block.counts);
         self.step = self.step.plus(block.counts);
+        self.in_flight.add(block.counts);
         self.blocks += 1;
         self.recent.push_back(*block);
         while self.recent.front().is_some_and(|old| old.from_ms.saturating_add(RECENT_MS) < block.to_ms) {
@@ -198,6 +203,7 @@ impl Judge {
         match evidence.promotion {
             None if weight == WHOLE => (Kind::Undecided, wording::against_the_past(evidence)),
             None => (Kind::Undecided, wording::nothing_yet()),
+            Some(Promotion { proven: true, .. }) if evidence.hanging => (Kind::Undecided, wording::hanging(evidence)),
             Some(Promotion { proven: true, margin, .. }) => (Kind::Safe, wording::safe(evidence, margin, &self.policy)),
             Some(Promotion { margin, forecast, .. }) => {
                 (Kind::Undecided, wording::unproven(evidence, margin, forecast))
@@ -209,6 +215,7 @@ impl Judge {
         let ln_e = self.rollback.reading.ln_e;
         let metrics = self.rollback.metrics(self.rollout);
         let limit = self.rollback.limit();
+        let (canary_in_flight, stable_in_flight) = self.in_flight.unanswered();
         // At 100 % the comparison stands still where it stood; only the limit can still speak.
         let alone = self.route.is_some_and(|route| route.weight == WHOLE);
         let amber = if alone { limit.is_some_and(|limit| limit.standing != Standing::Clean) } else { ln_e > AMBER };
@@ -234,6 +241,9 @@ impl Judge {
             causes,
             suspect,
             promotion: self.promotion(),
+            canary_in_flight,
+            stable_in_flight,
+            hanging: !alone && self.in_flight.holds_back(self.policy.ln_safe()),
             limit,
             blocks: self.blocks,
             duplicates: self.duplicates,

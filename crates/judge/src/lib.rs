@@ -37,6 +37,7 @@ mod blocks;
 mod counts;
 mod evidence;
 mod forecast;
+mod in_flight;
 mod judge;
 mod mixture;
 mod policy;

@@ -164,14 +164,23 @@ pub(crate) fn against_the_past(evidence: &Evidence) -> String {
     }
 }
 
+pub(crate) fn hanging(evidence: &Evidence) -> String {
+    format!(
+        "Undecided: {} requests of the canary are unanswered, far beyond its share beside stable's {}; they may yet fail, \
+         and no step is left until they have ended.",
+        grouped(evidence.canary_in_flight),
+        grouped(evidence.stable_in_flight)
+    )
+}
+
 pub(crate) fn safe(evidence: &Evidence, margin: f64, policy: &Policy) -> String {
     format!(
-        "Safe: the canary's failure rate is less than {} above stable's, which of canaries that are worse than that \
-         would be said in at most {} of rollouts; it failed {}, stable {}, in this step.",
-        points(margin),
-        percent(policy.beta),
+        "Safe: in this step the canary failed {}, stable {}, which proves its failure rate less than {} above stable's; \
+         of a canary that is worse than that this is said in at most {} of rollouts.",
         failed(evidence.step.canary),
-        failed(evidence.step.stable)
+        failed(evidence.step.stable),
+        points(margin),
+        percent(policy.beta)
     )
 }
 

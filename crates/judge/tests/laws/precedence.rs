@@ -124,6 +124,39 @@ fn what_speaks_against_the_canary_hides_safe() {
     assert_eq!(kind(&judge), Kind::Safe);
 }
 
+/// A fifth of the canary's requests hang until a timeout of half a minute; those that end are perfect.
+#[test]
+fn a_hanging_canary_is_not_safe_before_its_timeouts() {
+    let run = |ended: u64| {
+        let mut judge = fresh();
+        for second in 0..20 {
+            let canary = Counts { n: ended, x: 0, admitted: 10 };
+            let n = if second == 0 { 940 } else { 990 };
+            let stable = Counts { n, x: 0, admitted: 990 };
+            judge.observe(&Window { canary, stable, ..window(1, 100, second, (0, 0), (0, 0)) });
+        }
+        judge.verdict()
+    };
+    let hanging = run(8);
+    assert_eq!(hanging.kind, Kind::Undecided, "{}", hanging.because);
+    assert!(hanging.evidence.promotion.is_some_and(|promotion| promotion.proven));
+    assert!(hanging.because.contains("40 requests of the canary are unanswered"), "{}", hanging.because);
+    assert_eq!(run(10).kind, Kind::Safe);
+}
+
+/// Twice stable's latency is a matter for a limit of latency.
+#[test]
+fn a_slower_canary_is_not_taken_for_hanging() {
+    let mut judge = fresh();
+    for second in 0..10 {
+        let (c, b) = if second == 0 { (480, 490) } else { (500, 500) };
+        let canary = Counts { n: c, x: 0, admitted: 500 };
+        let stable = Counts { n: b, x: 0, admitted: 500 };
+        judge.observe(&Window { canary, stable, ..window(1, 5_000, second, (0, 0), (0, 0)) });
+    }
+    assert_eq!(kind(&judge), Kind::Safe);
+}
+
 #[test]
 fn harmful_is_for_ever() {
     let mut judge = safe();
