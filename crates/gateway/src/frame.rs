@@ -1,0 +1,78 @@
+//! What controller and gateway say to each other: length-prefixed (u32, big endian), versioned JSON frames.
+
+use davy_core::{Generation, ServiceKey, Serving, Snapshot, Window};
+use davy_ports::{Cursor, Error};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{io, net::SocketAddr};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The version of the frames.
+pub(crate) const VERSION: u32 = 1;
+/// No frame is longer.
+const LONGEST: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Framed<T> {
+    pub version: u32,
+    pub body: T,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Request {
+    Hello,
+    Serve(Snapshot),
+    Renew { key: ServiceKey, generation: Generation },
+    Revert { key: ServiceKey },
+    Observe { key: ServiceKey },
+    Windows { key: ServiceKey, after: Option<Cursor> },
+    Shutdown,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    Hello(Hello),
+    Serving(Option<Box<Serving>>),
+    Windows(Vec<Window>),
+    Error(Error),
+    Done,
+}
+
+/// Who a gateway is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its release.
+    pub version: String,
+    /// Names this run of its process.
+    pub boot: String,
+    /// Where it listens for traffic.
+    pub listen: SocketAddr,
+    /// Its process, for people; nothing is decided by it.
+    pub pid: u32,
+}
+
+pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), body: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_vec(&Framed { version: VERSION, body })?;
+    let length = u32::try_from(json.len()).ok().filter(|_| json.len() <= LONGEST);
+    let length = length.ok_or_else(|| io::Error::other("the frame is too long"))?;
+    let mut bytes = length.to_be_bytes().to_vec();
+    bytes.extend(json);
+    to.write_all(&bytes).await?;
+    to.flush().await
+}
+
+pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let length = from.read_u32().await? as usize;
+    if length > LONGEST {
+        return Err(io::Error::other("the frame is too long"));
+    }
+    let mut json = vec![0; length];
+    from.read_exact(&mut json).await?;
+    let framed: Framed<serde_json::Value> = serde_json::from_slice(&json)?;
+    if framed.version != VERSION {
+        let other = framed.version;
+        return Err(io::Error::other(format!("the other side speaks version {other} of the frames, not {VERSION}")));
+    }
+    Ok(serde_json::from_value(framed.body)?)
+}

@@ -1,0 +1,111 @@
+//! What of a message's head may pass a proxy, and what must not (RFC 9110 §7.6, RFC 9112 §6).
+
+use hyper::{
+    HeaderMap, Request, Version,
+    header::{self, HeaderName, HeaderValue},
+};
+use std::net::IpAddr;
+
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+const FORWARDED: [HeaderName; 6] = [
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Why a request's head is refused.
+pub(crate) fn ambiguous<B>(request: &Request<B>) -> Option<&'static str> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Some("more than one Host"),
+        (None, None) if request.version() == Version::HTTP_11 => return Some("no Host"),
+        (Some(host), None) => {
+            let Ok(host) = host.to_str() else { return Some("a Host that is no text") };
+            let bad = |c: char| c.is_whitespace() || matches!(c, '/' | '@' | '?' | '#' | ',');
+            if host.is_empty() || host.contains(bad) {
+                return Some("a Host that is no host");
+            }
+            if request.uri().authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
+                return Some("a Host that is not the target's");
+            }
+        }
+        (None, None) => {}
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Some("both Content-Length and Transfer-Encoding");
+        }
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let only = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !only || codings.next().is_some() || request.version() != Version::HTTP_11 {
+            return Some("a Transfer-Encoding other than chunked");
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.next().is_some() && lengths.next().is_some() {
+        return Some("more than one Content-Length");
+    }
+    if request.method() == hyper::Method::CONNECT {
+        return Some("CONNECT");
+    }
+    None
+}
+
+/// The protocol that both sides of a connection change to.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let asks = connection.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    if asks { headers.get(header::UPGRADE).cloned() } else { None }
+}
+
+/// Removes what is meant for one connection only.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // A client cannot make the proxy forget whom the request is for or how long it is.
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        if headers.contains_key(name) {
+            headers.remove(name);
+        }
+    }
+    headers.remove("proxy-connection");
+}
+
+/// Says who asked, whatever the client said about it.
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: IpAddr) {
+    for name in &FORWARDED {
+        if headers.contains_key(name) {
+            headers.remove(name);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&client.to_string()) {
+        headers.insert(HeaderName::from_static("x-forwarded-for"), value);
+    }
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
+    }
+}

@@ -1,0 +1,326 @@
+//! What the gateway holds of every service: the snapshot, whether its fallback is served, the lease, the counts.
+
+use crate::{
+    count::Counter,
+    table::{Instance, Service, Table, Target},
+};
+use davy_core::{
+    FallbackCause, Generation, Mode, ReleaseId, Role, ServiceKey, Serving, Snapshot, Timestamp, Weight, Window,
+};
+use davy_ports::{Cursor, Error};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::{self, File},
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Windows kept for a controller that comes back: 90 s of 100 ms.
+const KEPT: usize = 900;
+
+/// Everything held, and the table compiled from it.
+pub(crate) struct Holder {
+    services: BTreeMap<ServiceKey, Held>,
+    table: Arc<RwLock<Arc<Table>>>,
+    folder: PathBuf,
+    boot: String,
+    health: BTreeMap<SocketAddr, Arc<AtomicBool>>,
+}
+
+struct Held {
+    snapshot: Snapshot,
+    mode: Mode,
+    renewed: Instant,
+    epochs: Vec<Epoch>,
+    in_flight: BTreeMap<ReleaseId, Arc<AtomicU64>>,
+    unserved: Arc<AtomicU64>,
+    windows: VecDeque<Window>,
+    sequence: u64,
+    closed_at: Timestamp,
+}
+
+/// The counters of requests routed under one generation in one mode.
+struct Epoch {
+    generation: Generation,
+    weight: Weight,
+    counters: Vec<Arc<Counter>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    snapshot: Snapshot,
+    reverted: bool,
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Holder {
+    /// Takes up the snapshots on disk. One that ran under a lease serves its fallback until a newer one comes.
+    pub(crate) fn open(folder: PathBuf, boot: String, table: Arc<RwLock<Arc<Table>>>) -> io::Result<Self> {
+        let mut holder = Self { services: BTreeMap::new(), table, folder, boot, health: BTreeMap::new() };
+        for entry in fs::read_dir(&holder.folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice::<Stored>(&bytes)?)) {
+                Ok(Stored { snapshot, reverted }) => {
+                    let cause = match (reverted, &snapshot.lease) {
+                        (true, _) => Some(FallbackCause::Revert),
+                        (false, Some(_)) => Some(FallbackCause::Restart),
+                        (false, None) => None,
+                    };
+                    let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: now() });
+                    holder.hold(snapshot, mode);
+                }
+                Err(error) => tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out"),
+            }
+        }
+        holder.compile();
+        Ok(holder)
+    }
+
+    pub(crate) fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    fn hold(&mut self, snapshot: Snapshot, mode: Mode) {
+        let key = snapshot.key.clone();
+        let held = self.services.entry(key).or_insert_with(|| Held {
+            snapshot: snapshot.clone(),
+            mode: mode.clone(),
+            renewed: Instant::now(),
+            epochs: Vec::new(),
+            in_flight: BTreeMap::new(),
+            unserved: Arc::default(),
+            windows: VecDeque::new(),
+            sequence: 0,
+            closed_at: now(),
+        });
+        held.snapshot = snapshot;
+        held.mode = mode;
+        held.renewed = Instant::now();
+    }
+
+    /// Serves a snapshot, once it is on disk.
+    pub(crate) fn serve(&mut self, snapshot: Snapshot) -> Result<Serving, Error> {
+        let tried = "serve a snapshot";
+        snapshot.check().map_err(|error| Error::never(tried, error))?;
+        let key = snapshot.key.clone();
+        if let Some(held) = self.services.get(&key) {
+            if held.snapshot == snapshot {
+                return Ok(self.serving(&key, held));
+            }
+            if held.snapshot.generation >= snapshot.generation {
+                let (has, got) = (held.snapshot.generation, snapshot.generation);
+                return Err(Error::never(tried, format!("generation {got} is not above {has}, which is held")));
+            }
+        }
+        let route = &snapshot.route;
+        let clash = self.services.values().find(|held| held.snapshot.key != key && held.snapshot.route == *route);
+        if let Some(held) = clash {
+            let host = route.host.as_deref().unwrap_or("every host");
+            let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);
+            return Err(Error::never(tried, what).hint("give the service a `route` of its own: another host or path"));
+        }
+        self.store(&Stored { snapshot: snapshot.clone(), reverted: false })
+            .map_err(|error| Error::later("keep the snapshot on disk", error).hint("see that the disk is not full"))?;
+        self.hold(snapshot, Mode::Split);
+        self.compile();
+        self.seen(&key)
+    }
+
+    pub(crate) fn renew(&mut self, key: &ServiceKey, generation: Generation) -> Result<Serving, Error> {
+        let tried = "renew the lease";
+        let held = self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
+        if held.snapshot.generation != generation {
+            let has = held.snapshot.generation;
+            return Err(Error::never(tried, format!("generation {has} is held, not {generation}")));
+        }
+        held.renewed = Instant::now();
+        self.seen(key)
+    }
+
+    /// Serves the fallback, now. The disk is told afterwards and need not answer.
+    pub(crate) fn revert(&mut self, key: &ServiceKey) -> Result<Serving, Error> {
+        let tried = "put traffic back";
+        let held = self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
+        if held.snapshot.fallback.is_none() {
+            return Err(Error::never(tried, format!("the snapshot of {key} has no fallback")));
+        }
+        let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert, .. });
+        if !reverted {
+            held.mode = Mode::Fallback { cause: FallbackCause::Revert, at: now() };
+            let stored = Stored { snapshot: held.snapshot.clone(), reverted: true };
+            self.compile();
+            if let Err(error) = self.store(&stored) {
+                tracing::error!(%key, %error, "traffic is back, but the disk does not know");
+            }
+        }
+        self.seen(key)
+    }
+
+    pub(crate) fn observe(&self, key: &ServiceKey) -> Option<Serving> {
+        self.services.get(key).map(|held| self.serving(key, held))
+    }
+
+    fn seen(&self, key: &ServiceKey) -> Result<Serving, Error> {
+        self.observe(key).ok_or_else(|| Error::never("look at the snapshot", format!("nothing is held of {key}")))
+    }
+
+    fn serving(&self, _: &ServiceKey, held: &Held) -> Serving {
+        let in_flight = held.in_flight.iter().map(|(release, count)| (release.clone(), count.load(Relaxed)));
+        Serving {
+            snapshot: held.snapshot.clone(),
+            mode: held.mode.clone(),
+            boot: self.boot.clone(),
+            in_flight: in_flight.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
+    fn store(&self, stored: &Stored) -> io::Result<()> {
+        let key = &stored.snapshot.key;
+        let path = self.folder.join(format!("{}_{}.json", key.environment, key.service));
+        replace(&path, &serde_json::to_vec(stored)?)
+    }
+
+    /// Every instance with how it is to be checked.
+    pub(crate) fn instances(&self) -> Vec<(SocketAddr, davy_core::HealthCheck, Arc<AtomicBool>)> {
+        let mut all = Vec::new();
+        for held in self.services.values() {
+            for backend in held.snapshot.serve.iter().flat_map(|target| &target.instances) {
+                if let Some(healthy) = self.health.get(&backend.address) {
+                    all.push((backend.address, held.snapshot.health.clone(), healthy.clone()));
+                }
+            }
+        }
+        all
+    }
+
+    /// Rebuilds the table that the workers use.
+    fn compile(&mut self) {
+        let mut health = BTreeMap::new();
+        let mut routes = Vec::new();
+        for held in self.services.values_mut() {
+            let fallen = matches!(held.mode, Mode::Fallback { .. });
+            let canary = held.snapshot.serve.iter().find(|target| target.role == Role::Canary);
+            let weight = canary.map_or(Weight::NONE, |target| target.weight);
+            let weight = if fallen { Weight::NONE } else { weight };
+            let mut counters = Vec::new();
+            let mut until = 0_u16;
+            let mut targets = Vec::new();
+            for target in &held.snapshot.serve {
+                until += target.weight.basis_points();
+                let in_flight = held.in_flight.entry(target.release.clone()).or_default().clone();
+                let instances = target.instances.iter().map(|backend| {
+                    let known = self.health.get(&backend.address).cloned();
+                    let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
+                    health.insert(backend.address, healthy.clone());
+                    let counter = Arc::new(Counter::new(target.release.clone(), target.role, backend.id.clone()));
+                    counters.push(counter.clone());
+                    Instance { address: backend.address, healthy, counter }
+                });
+                let instances = instances.collect();
+                targets.push(Target { until, instances, next: Default::default(), in_flight });
+            }
+            let fallback = held.snapshot.fallback.as_ref();
+            let fallback = fallback.and_then(|id| held.snapshot.serve.iter().position(|target| target.release == *id));
+            held.epochs.push(Epoch { generation: held.snapshot.generation, weight, counters });
+            let service = Service {
+                targets,
+                fallback,
+                fallen,
+                timeout: held.snapshot.timeout,
+                unserved: held.unserved.clone(),
+            };
+            routes.push((held.snapshot.route.clone(), Arc::new(service)));
+        }
+        self.health = health;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Table::new(routes));
+    }
+
+    /// Lets leases lapse and closes the windows that have run since the last call.
+    pub(crate) fn tick(&mut self) {
+        let mut lapsed = false;
+        for (key, held) in &mut self.services {
+            let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split);
+            if lease.is_some_and(|lease| held.renewed.elapsed() >= lease.duration()) {
+                tracing::warn!(%key, "nobody renewed the lease: the fallback is served");
+                held.mode = Mode::Fallback { cause: FallbackCause::Lapse, at: now() };
+                lapsed = true;
+            }
+        }
+        if lapsed {
+            self.compile();
+        }
+        let to = now();
+        for (key, held) in &mut self.services {
+            held.close(key, &self.boot, to);
+        }
+    }
+
+    /// The windows kept after a cursor.
+    pub(crate) fn windows(&self, key: &ServiceKey, after: Option<&Cursor>) -> Vec<Window> {
+        let Some(held) = self.services.get(key) else { return Vec::new() };
+        let seen = after.filter(|cursor| cursor.boot == self.boot).map_or(0, |cursor| cursor.sequence);
+        let new = held.windows.iter().rev().take_while(|window| window.sequence > seen).count();
+        held.windows.range(held.windows.len() - new..).cloned().collect()
+    }
+}
+
+impl Held {
+    fn close(&mut self, key: &ServiceKey, boot: &str, to: Timestamp) {
+        let from = std::mem::replace(&mut self.closed_at, to);
+        let last = self.epochs.len().saturating_sub(1);
+        let mut unserved = self.unserved.swap(0, Relaxed);
+        let mut closed = Vec::new();
+        self.epochs = std::mem::take(&mut self.epochs)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, epoch)| {
+                // Taken before its counts: whoever held a counter then has counted by the next time.
+                let used = epoch.counters.iter().any(|counter| Arc::strong_count(counter) > 1);
+                let cells: Vec<_> = epoch.counters.iter().filter_map(|counter| counter.take()).collect();
+                if index == last || !cells.is_empty() {
+                    let unserved = if index == last { std::mem::take(&mut unserved) } else { 0 };
+                    closed.push((epoch.generation, epoch.weight, cells, unserved));
+                }
+                (index == last || used).then_some(epoch)
+            })
+            .collect();
+        for (generation, weight, cells, unserved) in closed {
+            self.sequence += 1;
+            let (key, boot, sequence) = (key.clone(), boot.to_owned(), self.sequence);
+            self.windows.push_back(Window { key, boot, sequence, generation, weight, from, to, cells, unserved });
+        }
+        while self.windows.len() > KEPT {
+            self.windows.pop_front();
+        }
+        let served = |release: &ReleaseId| self.snapshot.serve.iter().any(|target| target.release == *release);
+        self.in_flight.retain(|release, count| served(release) || count.load(Relaxed) > 0);
+    }
+}
+
+/// Replaces a file whole: after a crash it is the old or the new one.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
+        fs::remove_file(&temporary).ok();
+    })?;
+    fs::rename(&temporary, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}

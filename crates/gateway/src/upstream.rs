@@ -1,0 +1,139 @@
+//! Connections to instances: one small pool for each worker thread, the most recently used first.
+
+use bytes::Bytes;
+use hyper::{
+    Request,
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::SendRequest,
+};
+use hyper_util::rt::TokioIo;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+/// The longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Shorter than servers usually keep an idle connection, so that they seldom close one that is about to be used.
+const IDLE: Duration = Duration::from_secs(4);
+/// Idle connections kept for each instance.
+const KEPT: usize = 128;
+
+/// A connection that requests are sent on.
+pub(crate) type Sender = SendRequest<Sent>;
+
+/// What a request to an instance carries: the client's body as it comes, or nothing.
+pub(crate) enum Sent {
+    Streamed(Incoming),
+    Empty,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Streamed(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// One worker's idle connections.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<SocketAddr, Vec<(Sender, Instant)>>>,
+}
+
+/// A connection, and whether it was used before.
+pub(crate) struct Lent {
+    pub sender: Sender,
+    pub reused: bool,
+}
+
+impl Pool {
+    /// A connection that is ready: an idle one, or a new one.
+    pub(crate) async fn lend(&self, address: SocketAddr) -> io::Result<Lent> {
+        while let Some((mut sender, since)) = self.pop(address) {
+            if since.elapsed() < IDLE && sender.ready().await.is_ok() {
+                return Ok(Lent { sender, reused: true });
+            }
+        }
+        Ok(Lent { sender: connect(address).await?, reused: false })
+    }
+
+    /// A connection that nobody has used.
+    pub(crate) async fn fresh(&self, address: SocketAddr) -> io::Result<Lent> {
+        Ok(Lent { sender: connect(address).await?, reused: false })
+    }
+
+    fn pop(&self, address: SocketAddr) -> Option<(Sender, Instant)> {
+        self.idle.borrow_mut().get_mut(&address)?.pop()
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn keep(&self, address: SocketAddr, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.entry(address).or_default();
+        if kept.len() < KEPT {
+            kept.push((sender, Instant::now()));
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn tidy(&self) {
+        self.idle.borrow_mut().retain(|_, kept| {
+            kept.retain(|(sender, since)| since.elapsed() < IDLE && !sender.is_closed());
+            !kept.is_empty()
+        });
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<Sender> {
+    let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    let socket = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    socket.set_nodelay(true)?;
+    let shaken = hyper::client::conn::http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
+    let (sender, connection) = shaken.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        // Whoever sends on it learns that it broke.
+        connection.with_upgrades().await.ok();
+    });
+    Ok(sender)
+}
+
+/// The same request again, if it may be asked twice: idempotent, and without a body.
+pub(crate) fn again(request: &Request<Sent>) -> Option<Request<Sent>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Sent::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
