@@ -135,8 +135,7 @@ pub(super) async fn batches(
     .fetch_all(pool)
     .await?;
     let mut digest = BatchesDigest::new();
-    let mut next = first;
-    for row in &rows {
+    for (next, row) in (first..).zip(&rows) {
         let number = row.try_get::<i64, _>(0)?.cast_unsigned();
         let stored: &[u8] = row.try_get(1)?;
         let Ok(stored) = Hash::try_from(stored) else { return Ok(None) };
@@ -144,7 +143,6 @@ pub(super) async fn batches(
             return Ok(None);
         }
         digest.add_digest(rollout.as_str(), number, &stored);
-        next += 1;
     }
     Ok(digest.batches().filter(|batches| batches.last == last))
 }
