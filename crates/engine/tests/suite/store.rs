@@ -408,6 +408,8 @@ async fn a_locked_file_delays_writers_and_no_reader() {
     assert_eq!(journal.verify().await.unwrap().broken, []);
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     assert_eq!(reader.streams().await.unwrap(), [key("logo")], "so do new readers");
+    let restarted = Sqlite::open(&path).await.expect("a server can start meanwhile");
+    assert_eq!(restarted.stream(&key("logo")).await.unwrap(), appended);
     for refused in bounded(waiting).await.expect("a write is bounded").unwrap() {
         let Err(JournalError::Unavailable { why }) = refused else { panic!("{refused:?}") };
         assert!(why.contains("locked") || why.contains("earlier writes"), "{why}");
