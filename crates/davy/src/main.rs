@@ -1,2 +1,33 @@
-//! placeholder
-fn main() {}
+//! `davy`: parses the command line, runs one command, exits with its code. The only crate that knows all places.
+
+mod cli;
+mod client;
+mod commands;
+mod exit;
+mod home;
+mod load;
+mod output;
+mod server;
+mod view;
+
+use clap::Parser;
+use exit::Exit;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Promoted as u8 });
+        }
+    };
+    let json = cli.json;
+    match commands::run(cli) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            failure.print(json);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

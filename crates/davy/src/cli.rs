@@ -1,0 +1,273 @@
+//! The command line as types; what the commands do is elsewhere.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A commit to production, with a canary that stops harm.
+#[derive(Debug, Parser)]
+#[command(name = "davy", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// One JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub server: Server,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Server {
+    /// The server's address; else the last `davy up` of this user
+    #[arg(long, global = true, env = "DAVY_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// The file with the server's token
+    #[arg(long, global = true, env = "DAVY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A real canary on this machine, from nothing to its end
+    Demo(Demo),
+    /// Write a davy.yaml to start from
+    Init(Init),
+    /// Run the server, in the foreground
+    Up(Up),
+    /// Stop the server, the gateway and local instances
+    Down(Down),
+    /// Look for what is wrong
+    Doctor(Data),
+    /// Roll out what davy.yaml says
+    Deploy(Deploy),
+    /// Look at and act on a rollout
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Go back to the release that served before
+    Rollback(Rollback),
+    /// The rollouts of a service, the newest first
+    History {
+        /// Only this service
+        service: Option<String>,
+    },
+    /// The output of a service's instances
+    Logs(Logs),
+    /// Check the journal
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Check and explain davy.yaml
+    #[command(subcommand)]
+    Config(Config),
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The gateway's own process; `davy up` starts it
+    #[command(hide = true)]
+    Gateway(Gateway),
+    #[command(hide = true)]
+    Shim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+    #[command(hide = true)]
+    Logo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// The new version is as good as the old one
+    Good,
+    /// The new version fails more often
+    Errors,
+    /// One request a second: nothing can be proven
+    Quiet,
+    /// The counts never reach the judge
+    Blind,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// What happens
+    #[arg(long, value_enum, default_value = "good")]
+    pub scenario: Scenario,
+    /// Requests a second
+    #[arg(long)]
+    pub rate: Option<u32>,
+    /// Repeats the sample services' dice
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How often the new version fails, with its unit: `5%`
+    #[arg(long, value_name = "PERCENT")]
+    pub error_rate: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The service's name; else the folder's
+    pub service: Option<String>,
+    /// What starts it
+    #[arg(long, value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// Where to write
+    #[arg(long, default_value = "davy.yaml", value_name = "PATH")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub data: Data,
+    /// Where the API listens; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDR")]
+    pub listen: std::net::SocketAddr,
+    /// Where the gateway listens for the services' traffic; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub gateway: std::net::SocketAddr,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Data {
+    /// The folder that everything is kept in
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub data: Data,
+    /// Stop the server only: gateway and instances go on
+    #[arg(long)]
+    pub keep_traffic: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArg {
+    /// The file
+    #[arg(long, default_value = "davy.yaml", value_name = "PATH")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watching {
+    /// Give up watching after so many seconds; the rollout goes on
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Stop watching when the rollout waits for a person (exit code 5)
+    #[arg(long)]
+    pub exit_on_pause: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The service; must be the file's
+    pub service: Option<String>,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// The environment; the file's only one when absent
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+    /// Stay until it is promoted or rolled back
+    #[arg(long)]
+    pub watch: bool,
+    /// Say what would be done and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub watching: Watching,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The rollout, or a service; else the rollout under way, or the last
+    pub rollout: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Where it stands
+    Status(Target),
+    /// Stay until it ends
+    Watch {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        watching: Watching,
+    },
+    /// Every decision with its evidence
+    Explain(Target),
+    /// Take the remaining steps on yourself: to the last weight now
+    Promote(Target),
+    /// Stay at this weight
+    Pause(Target),
+    /// Go on
+    Resume(Target),
+    /// Put all traffic back on stable and end it
+    Abort(Target),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The service
+    pub service: String,
+    /// The release; else the one that served before
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
+    /// The environment; the only one when absent
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The service
+    pub service: String,
+    /// Only the canary's
+    #[arg(long)]
+    pub canary: bool,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many lines from the end of each instance's output
+    #[arg(long, default_value_t = 100)]
+    pub tail: usize,
+    /// The environment; the only one when absent
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Recompute every hash chain: exit 0 when all hold, 1 when not
+    Verify(Data),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Find every error of the file
+    Check(FileArg),
+    /// The JSON Schema of the file
+    Schema,
+    /// What an error code means
+    Explain {
+        /// Such as `E014`
+        code: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gateway {
+    #[arg(long)]
+    pub listen: std::net::SocketAddr,
+    #[arg(long)]
+    pub control: PathBuf,
+    #[arg(long)]
+    pub state: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+}

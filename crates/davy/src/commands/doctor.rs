@@ -1,0 +1,112 @@
+//! `davy doctor`: what is wrong, and what to do about it.
+
+use crate::{
+    cli::{Data, Server},
+    client::Client,
+    commands::up::is_private,
+    exit::{DONE, Exit, Failure},
+    home::Home,
+    output,
+};
+use davy_engine::store::Sqlite;
+use davy_ports::Journal;
+use davy_server::wire::Service;
+
+struct Finding {
+    what: &'static str,
+    well: bool,
+    says: String,
+}
+
+pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exit, Failure> {
+    let home = Home::find(asked.data.as_deref())?;
+    let mut findings = vec![folder(&home), token(&home)];
+    findings.push(journal(&home).await);
+    findings.push(gateway(&home).await);
+    findings.extend(services(server).await);
+    for finding in &findings {
+        match json {
+            true => output::json(&serde_json::json!({
+                "type": "check", "check": finding.what, "ok": finding.well, "says": finding.says,
+            })),
+            false => {
+                output::data(&format!("{} {:<9} {}", if finding.well { "ok  " } else { "FAIL" }, finding.what, finding.says));
+            }
+        }
+    }
+    Ok(if findings.iter().all(|finding| finding.well) { DONE } else { Exit::Internal })
+}
+
+fn folder(home: &Home) -> Finding {
+    let path = home.data.display();
+    let (well, says) = match is_private(&home.data) {
+        None => (false, format!("{path} is not there: `davy up` creates it")),
+        Some(false) => (false, format!("{path} can be read by others: chmod 700 it")),
+        Some(true) => match rustix::fs::statvfs(&home.data) {
+            Ok(disk) => {
+                let free = disk.f_bavail * disk.f_frsize / (1024 * 1024);
+                (free >= 100, format!("{path}, {free} MiB free"))
+            }
+            Err(error) => (false, format!("{path}: {error}")),
+        },
+    };
+    Finding { what: "folder", well, says }
+}
+
+fn token(home: &Home) -> Finding {
+    let path = home.token_file();
+    let (well, says) = match is_private(&path) {
+        None => (false, "no token yet: `davy up` makes one".to_owned()),
+        Some(false) => (false, format!("{} can be read by others: chmod 600 it", path.display())),
+        Some(true) => (true, format!("{} is private", path.display())),
+    };
+    Finding { what: "token", well, says }
+}
+
+async fn journal(home: &Home) -> Finding {
+    let path = home.journal();
+    let (well, says) = match path.exists() {
+        false => (false, "no journal yet: `davy up` makes one".to_owned()),
+        true => match Sqlite::open_read_only(&path).await {
+            Err(error) => (false, format!("{}: {error}", path.display())),
+            Ok(journal) => match journal.verify().await {
+                Err(error) => (false, error.to_string()),
+                Ok(found) => (
+                    found.broken.is_empty(),
+                    format!("{} events, {} broken: `davy audit verify`", found.events, found.broken.len()),
+                ),
+            },
+        },
+    };
+    Finding { what: "journal", well, says }
+}
+
+async fn gateway(home: &Home) -> Finding {
+    let (well, says) = match davy_gateway::Client::new(home.control()).hello().await {
+        Ok(hello) => (true, format!("listens on {}", hello.listen)),
+        Err(error) => (false, format!("{error}: `davy up` starts it")),
+    };
+    Finding { what: "gateway", well, says }
+}
+
+async fn services(server: &Server) -> Vec<Finding> {
+    let asking = async { Client::find(server)?.get::<Vec<Service>>("/api/services").await };
+    match asking.await {
+        Err(failure) => vec![Finding { what: "server", well: false, says: failure.message }],
+        Ok(services) => {
+            let ill = |service: &Service| service.instances.iter().any(|instance| instance.health != "healthy");
+            let mut findings = vec![Finding { what: "server", well: true, says: format!("{} services", services.len()) }];
+            findings.extend(services.iter().filter(|service| ill(service)).map(|service| Finding {
+                what: "instances",
+                well: false,
+                says: format!(
+                    "{}/{}: {}",
+                    service.environment,
+                    service.service,
+                    service.instances.iter().map(|i| format!("{} {}", i.id, i.health)).collect::<Vec<_>>().join(", ")
+                ),
+            }));
+            findings
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! One file for each command, or for a few that belong together.
+
+mod audit;
+mod config;
+mod demo;
+mod deploy;
+mod doctor;
+mod init;
+mod logs;
+mod rollout;
+mod up;
+mod watch;
+
+use crate::{
+    cli::{Cli, Command},
+    client::Client,
+    exit::{DONE, Exit, Failure},
+};
+use anyhow::Context;
+use clap::CommandFactory;
+
+/// Runs what was asked for.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { json, server, command } = cli;
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "davy", &mut std::io::stdout());
+            Ok(DONE)
+        }
+        Command::Config(command) => config::run(command, json),
+        Command::Init(asked) => init::run(&asked, json),
+        Command::Shim { words } => up::shim(&words),
+        Command::Gateway(asked) => up::gateway(asked),
+        Command::Logo { words } => up::logo(words),
+        Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, json),
+        command => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.context("start the runtime")?;
+            let exit = runtime.block_on(async move {
+                match command {
+                    Command::Demo(asked) => demo::run(&asked, json).await,
+                    Command::Up(asked) => up::up(asked, json).await,
+                    Command::Down(asked) => up::down(asked, &server, json).await,
+                    Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
+                    Command::Audit(command) => audit::run(command, json).await,
+                    Command::Deploy(asked) => deploy::run(&asked, &Client::find(&server)?, json).await,
+                    Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,
+                    Command::Rollback(asked) => rollout::rollback(asked, &Client::find(&server)?, json).await,
+                    Command::History { service } => rollout::history(service, &Client::find(&server)?, json).await,
+                    Command::Logs(asked) => logs::run(asked, &Client::find(&server)?, json).await,
+                    _ => Ok(DONE),
+                }
+            });
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            exit
+        }
+    }
+}

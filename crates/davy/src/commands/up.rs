@@ -1,0 +1,125 @@
+//! `davy up` and `davy down`, and the processes that a server starts.
+
+use crate::{
+    cli::{Down, Gateway, Server as Asked, Up},
+    client::Client,
+    exit::{DONE, Exit, Failure},
+    home::{self, Home, LastUp},
+    output,
+    server::{self, Server},
+};
+use anyhow::Context;
+use davy_server::wire;
+use std::{ffi::OsString, path::Path, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The server, in the foreground. A signal ends it alone: what serves traffic goes on.
+pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
+    server::log();
+    let home = match &asked.data.data {
+        Some(data) => Home::find(Some(data))?,
+        None => Home::find(None)?,
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, None).await?;
+    let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
+    home::remember(&last)?;
+    match json {
+        true => output::json(&serde_json::json!({
+            "type": "ready",
+            "url": server.url,
+            "gateway": format!("http://{}", server.gateway),
+            "token_file": last.token_file,
+        })),
+        false => {
+            output::data(&format!("davy is up: services at http://{}, API at {}", server.gateway, server.url));
+            output::data(&format!("everything is kept in {}", home.data.display()));
+            output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
+        }
+    }
+    let until = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let stop = server.serve(until).await?;
+    let keep = stop.is_none_or(|stop| stop.keep_traffic);
+    server.stop(keep).await?;
+    Ok(DONE)
+}
+
+/// Stops the server and, unless traffic is kept, gateway and instances; also when the server is no more.
+pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit, Failure> {
+    let home = Home::find(asked.data.data.as_deref())?;
+    let own = asked.data.data.is_none() || home::last_up().is_some_and(|last| last.data == home.data);
+    let client = if own || server.server.is_some() { Client::find(server).ok() } else { None };
+    let told = match client {
+        Some(client) => {
+            let body = wire::Shutdown { keep_traffic: asked.keep_traffic };
+            client.post::<serde_json::Value>("/api/shutdown", &body).await.is_ok()
+        }
+        None => false,
+    };
+    if told {
+        wait_for_lock(&home).await?;
+    } else if home.data.exists() {
+        let lock = home.lock()?;
+        if !asked.keep_traffic {
+            server::local(&home)?.stop_all(server::GRACE).await?;
+            // None there is as good as one that ended.
+            davy_gateway::Client::new(home.control()).shutdown().await.ok();
+        }
+        drop(lock);
+    }
+    match json {
+        true => output::json(&serde_json::json!({ "type": "stopped", "server": told, "keep_traffic": asked.keep_traffic })),
+        false if told => output::data("stopped"),
+        false => output::data("no server was running; what it had left is stopped"),
+    }
+    Ok(DONE)
+}
+
+async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
+    for _ in 0..300 {
+        if home.lock().is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = format!("the server on {} was told to stop and still runs", home.data.display());
+    Err(Failure::new(Exit::Internal, "D070", message).hint("look at its output; `davy down` may be repeated"))
+}
+
+/// The gateway's own process.
+pub(crate) fn gateway(asked: Gateway) -> Result<Exit, Failure> {
+    server::log();
+    davy_gateway::run(davy_gateway::Options {
+        listen: asked.listen,
+        control: asked.control,
+        state: asked.state,
+        threads: asked.threads,
+    })?;
+    Ok(DONE)
+}
+
+/// One instance's keeper.
+pub(crate) fn shim(words: &[OsString]) -> Result<Exit, Failure> {
+    let code = davy_local::shim::main(words);
+    std::process::exit(code)
+}
+
+/// The sample service of the demo.
+pub(crate) fn logo(words: Vec<String>) -> Result<Exit, Failure> {
+    let options = davy_logo::Options::parse(words)
+        .map_err(|error| Failure::new(Exit::Usage, "D071", error.to_string()).hint(davy_logo::Options::USAGE))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(davy_logo::serve(options)).context("serve the sample")?;
+    Ok(DONE)
+}
+
+/// Whether a path is there and private.
+pub(crate) fn is_private(path: &Path) -> Option<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode().trailing_zeros() >= 6)
+}

@@ -1,0 +1,139 @@
+//! Where things are kept, and how a command finds the server.
+
+use crate::exit::{Exit, Failure};
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Unix socket paths end at 108 bytes, and the longest of ours is 27 longer than the folder.
+const LONGEST: usize = 80;
+
+/// The folders and files of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub data: PathBuf,
+}
+
+/// What the last `davy up` of a user left for the commands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LastUp {
+    pub url: String,
+    pub token_file: PathBuf,
+    pub data: PathBuf,
+}
+
+impl Home {
+    /// The folder given, else the last server's, else this user's.
+    pub(crate) fn find(data: Option<&Path>) -> Result<Self, Failure> {
+        let data = match data {
+            Some(data) => data.to_owned(),
+            None => last_up().map_or_else(|| state().map(|state| state.join("data")), |last| Ok(last.data))?,
+        };
+        let data = std::path::absolute(&data).context("find the data folder")?;
+        if data.as_os_str().len() > LONGEST {
+            let failure = Failure::new(
+                Exit::Usage,
+                "D010",
+                format!("the data folder's path is {} bytes long; sockets in it allow {LONGEST}", data.as_os_str().len()),
+            );
+            return Err(failure.hint("give a shorter one with --data"));
+        }
+        Ok(Self { data })
+    }
+
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        for folder in [self.data.clone(), self.run(), self.gateway_state()] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|error| {
+                let message = format!("cannot create the folder {}: {error}", folder.display());
+                Failure::new(Exit::Internal, "D011", message).hint("give another one with --data")
+            })?;
+        }
+        let private = fs::set_permissions(self.run(), fs::Permissions::from_mode(0o700));
+        private.context("make the socket folder private")?;
+        Ok(())
+    }
+
+    pub(crate) fn run(&self) -> PathBuf {
+        self.data.join("run")
+    }
+
+    pub(crate) fn control(&self) -> PathBuf {
+        self.run().join("gateway.sock")
+    }
+
+    pub(crate) fn gateway_state(&self) -> PathBuf {
+        self.data.join("gateway")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.data.join("journal.db")
+    }
+
+    pub(crate) fn reports(&self) -> PathBuf {
+        self.data.join("reports")
+    }
+
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.data.join("token")
+    }
+
+    /// Holds the folder for one server. The lock ends with the process, however it ends.
+    pub(crate) fn lock(&self) -> Result<File, Failure> {
+        let path = self.data.join("lock");
+        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let file = opened.with_context(|| format!("open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                let message = format!("another server uses the data folder {}", self.data.display());
+                Err(Failure::new(Exit::Usage, "D012", message).hint("stop it with `davy down`, or give another --data"))
+            }
+            Err(fs::TryLockError::Error(error)) => {
+                Err(anyhow::Error::new(error).context(format!("lock {}", path.display())).into())
+            }
+        }
+    }
+
+    /// The token, made at the first start.
+    pub(crate) fn token(&self) -> Result<String, Failure> {
+        let path = self.token_file();
+        if let Ok(token) = fs::read_to_string(&path) {
+            return Ok(token.trim().to_owned());
+        }
+        let mut random = [0_u8; 32];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).context("draw a token")?;
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        private(&path, &token)?;
+        Ok(token)
+    }
+}
+
+/// Writes a file that only its owner can read.
+fn private(path: &Path, text: &str) -> Result<(), Failure> {
+    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+    Ok(written.with_context(|| format!("write {}", path.display()))?)
+}
+
+fn state() -> Result<PathBuf, Failure> {
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    let none = || Failure::new(Exit::Usage, "D013", "neither HOME nor XDG_STATE_HOME is set").hint("give --data DIR");
+    Ok(base.ok_or_else(none)?.join("davy"))
+}
+
+pub(crate) fn last_up() -> Option<LastUp> {
+    serde_json::from_str(&fs::read_to_string(state().ok()?.join("last-up.json")).ok()?).ok()
+}
+
+pub(crate) fn remember(last: &LastUp) -> Result<(), Failure> {
+    let folder = state()?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).context("create the state folder")?;
+    private(&folder.join("last-up.json"), &serde_json::to_string(last).context("write what was started")?)
+}

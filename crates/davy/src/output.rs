@@ -1,0 +1,54 @@
+//! Data to stdout, messages to stderr. A closed pipe is not an error.
+
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// One JSON object on a line of stdout.
+pub(crate) fn json(value: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(value) {
+        data(&line);
+    }
+}
+
+/// A line of data.
+pub(crate) fn data(line: &str) {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).ok();
+}
+
+/// A line for a person.
+pub(crate) fn say(line: &str) {
+    writeln!(io::stderr().lock(), "{line}").ok();
+}
+
+/// Whether stdout is repainted: a terminal that can be.
+pub(crate) fn repaints() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Whether colours are wanted on stdout.
+pub(crate) fn colours() -> bool {
+    repaints() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Replaces the `previous` lines painted last; gives the number painted now.
+pub(crate) fn repaint(previous: usize, lines: &[String]) -> usize {
+    let mut out = io::stdout().lock();
+    let mut text = String::new();
+    if previous > 0 {
+        text.push_str(&format!("\x1b[{previous}A"));
+    }
+    for line in lines {
+        text.push_str("\x1b[2K");
+        text.push_str(line);
+        text.push('\n');
+    }
+    for _ in lines.len()..previous {
+        text.push_str("\x1b[2K\n");
+    }
+    if previous > lines.len() {
+        text.push_str(&format!("\x1b[{}A", previous - lines.len()));
+    }
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+    lines.len()
+}

@@ -1,0 +1,123 @@
+//! A rollout in words: what a person reads while it goes on. Pure: text from what the API said.
+
+use davy_core::{Timestamp, Weight, rollout::PauseReason};
+use davy_judge::Kind;
+use davy_server::wire::{Counted, Rollout};
+
+/// The verdict's word.
+pub(crate) const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Harmful => "harmful",
+        Kind::Safe => "safe",
+        Kind::Undecided => "undecided",
+        Kind::NoTraffic => "no traffic",
+        Kind::Blind => "blind",
+    }
+}
+
+/// The whole view, a line each.
+pub(crate) fn lines(rollout: &Rollout, width: usize) -> Vec<String> {
+    let mut lines = vec![headline(rollout)];
+    lines.push(format!("  weight   {}", weights(rollout)));
+    lines.push(format!("  canary   {}", counted(rollout.canary)));
+    lines.push(format!("  stable   {}", counted(rollout.stable)));
+    if let Some(verdict) = &rollout.judged {
+        lines.push(format!("  verdict  {}: {}", word(verdict.kind), verdict.because));
+    }
+    if let Some(pause) = &rollout.paused {
+        lines.push(format!("  paused   {}", paused(&pause.why)));
+    }
+    if let Some(why) = &rollout.why {
+        lines.push(format!("  why      {why}"));
+    }
+    if !rollout.router.is_empty() && rollout.router != "serves the split" {
+        lines.push(format!("  router   {}", rollout.router));
+    }
+    if let Some(stuck) = &rollout.stuck {
+        lines.push(format!("  stuck    nothing can be written: {stuck}"));
+    }
+    lines.push(format!("  next     {}", next(rollout)));
+    lines.iter().map(|line| clip(line, width)).collect()
+}
+
+/// The whole view as one line, for a log.
+pub(crate) fn line(rollout: &Rollout) -> String {
+    let verdict = rollout.judged.as_ref().map_or("no verdict yet", |verdict| word(verdict.kind));
+    format!(
+        "{} {} canary {} of {} failed, stable {} of {}; {verdict}; next: {}",
+        rollout.state,
+        weights(rollout),
+        rollout.canary.failed,
+        rollout.canary.requests,
+        rollout.stable.failed,
+        rollout.stable.requests,
+        next(rollout),
+    )
+}
+
+fn headline(rollout: &Rollout) -> String {
+    let from = rollout.from.as_ref().map_or_else(String::new, |from| format!(" (stable {from})"));
+    format!("{}/{}: release {}{from}: {}", rollout.environment, rollout.service, rollout.release, rollout.state)
+}
+
+pub(crate) fn weights(rollout: &Rollout) -> String {
+    let observed = rollout.weight.observed.map_or_else(|| "not seen yet".to_owned(), |share| format!("{share} seen"));
+    let steps: Vec<String> = rollout
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| if index == rollout.step { format!("[{step}]") } else { step.to_string() })
+        .collect();
+    let path = if steps.len() > 1 { format!("   {}", steps.join(" → ")) } else { String::new() };
+    format!("{} asked, {observed}{path}", rollout.weight.intended)
+}
+
+fn counted(counted: Counted) -> String {
+    let Counted { requests, failed } = counted;
+    if requests == 0 {
+        return "no requests yet".to_owned();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with two decimals")]
+    let share = failed as f64 * 100.0 / requests as f64;
+    format!("{failed} of {requests} requests failed ({share:.2} %)")
+}
+
+fn paused(why: &PauseReason) -> String {
+    match why {
+        PauseReason::Person { by } => format!("{by} asked"),
+        PauseReason::Deadline { why } => format!("the deadline passed: {why}"),
+        PauseReason::Router { why } => format!("the router refused: {why}"),
+    }
+}
+
+/// Why a rollout waits, for a person.
+pub(crate) fn held(rollout: &Rollout) -> String {
+    rollout.paused.as_ref().map_or_else(String::new, |pause| paused(&pause.why))
+}
+
+fn next(rollout: &Rollout) -> String {
+    let Some(next) = &rollout.next else { return "nothing: it is over".to_owned() };
+    let mut text = next.what.clone();
+    if let Some(at) = next.at {
+        text.push_str(&in_time(rollout.now, at));
+    }
+    if rollout.state == "holding"
+        && let Some(deadline) = rollout.deadline
+        && rollout.weight.intended < Weight::ALL
+    {
+        text.push_str(&format!("; deadline{}", in_time(rollout.now, deadline)));
+    }
+    text
+}
+
+fn in_time(now: Timestamp, at: Timestamp) -> String {
+    let left = at.since(now);
+    if left.0 == 0 { String::new() } else { format!(" (in {})", davy_core::Millis::seconds(left.0.div_ceil(1000))) }
+}
+
+fn clip(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}

@@ -1,0 +1,67 @@
+//! What goes wrong, as an RFC 9457 body.
+
+use crate::wire;
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use davy_engine::EngineError;
+
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    body: wire::Problem,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let body = wire::Problem {
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            code: code.to_owned(),
+            detail: detail.into(),
+            hint: String::new(),
+            errors: Vec::new(),
+        };
+        Self { status, body }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.body.hint = hint.into();
+        self
+    }
+
+    pub(crate) fn errors(mut self, errors: Vec<serde_json::Value>) -> Self {
+        self.body.errors = errors;
+        self
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        let (status, code) = match &error {
+            EngineError::Refused(_) => (StatusCode::CONFLICT, "A010"),
+            EngineError::Place(_) => (StatusCode::UNPROCESSABLE_ENTITY, "A011"),
+            EngineError::Journal(_) => (StatusCode::SERVICE_UNAVAILABLE, "A012"),
+            EngineError::NoRollout(_) | EngineError::NoService(_) => (StatusCode::NOT_FOUND, "A013"),
+            EngineError::NoRelease { .. } => (StatusCode::CONFLICT, "A014"),
+            EngineError::Slow => (StatusCode::GATEWAY_TIMEOUT, "A015"),
+        };
+        let problem = Self::new(status, code, error.to_string());
+        match error {
+            EngineError::Place(error) => problem.hint(error.hint),
+            EngineError::NoService(_) => problem.hint("`davy history` lists what this server knows"),
+            EngineError::Journal(_) => problem.hint("see that the disk is not full and that nothing else holds the database"),
+            _ => problem,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}

@@ -1,0 +1,218 @@
+//! The API's addresses.
+
+use crate::{Shared, Stop, guard, problem::Problem, wire};
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response, Sse, sse},
+    routing::{get, post},
+};
+use davy_core::{Actor, ReleaseId, RolloutId, Source};
+use davy_engine::{Action, Deploy, Engine, now};
+use davy_ports::{LogQuery, Record};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+
+/// Above the file's own limit, so that the file's own message is seen.
+const BODY: usize = 16 * 1024 * 1024;
+
+pub(crate) fn app(shared: Shared) -> Router {
+    Router::new()
+        .route("/api/health", get(health))
+        .route("/api/deploy", post(deploy))
+        .route("/api/rollouts", get(rollouts))
+        .route("/api/rollouts/{id}", get(rollout))
+        .route("/api/rollouts/{id}/events", get(records))
+        .route("/api/rollouts/{id}/report", post(report))
+        .route("/api/rollouts/{id}/{action}", post(act))
+        .route("/api/services", get(services))
+        .route("/api/services/{environment}/{service}/rollback", post(rollback))
+        .route("/api/services/{environment}/{service}/logs", get(logs))
+        .route("/api/events", get(events))
+        .route("/api/shutdown", post(shutdown))
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "A003", "there is nothing at this address") })
+        .layer(middleware::from_fn_with_state(shared.clone(), guard::check))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(shared)
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+fn by() -> Actor {
+    Actor::new("admin")
+}
+
+fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "A004", format!("the body is not as expected: {error}"));
+    serde_json::from_slice(bytes).map_err(bad)
+}
+
+async fn health() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "type": "health", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+async fn deploy(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::Taken> {
+    let asked: wire::Deploy = body(&bytes)?;
+    let folder = PathBuf::from(&asked.folder);
+    if !folder.is_absolute() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "A005", "`folder` is not an absolute path"));
+    }
+    let wrong = |errors: Vec<davy_config::Diagnostic>| {
+        let errors = errors.iter().filter_map(|error| serde_json::to_value(error).ok()).collect();
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "A006", "the file has errors").errors(errors)
+    };
+    let file = davy_config::parse(asked.file.as_bytes()).map_err(wrong)?;
+    let found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
+    let rollout = shared
+        .engine
+        .deploy(Deploy {
+            key: found.key,
+            source: Source { folder },
+            workload: found.workload,
+            policy: found.policy,
+            by: by(),
+        })
+        .await?;
+    Ok(Json(wire::Taken { rollout }))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    service: Option<String>,
+    environment: Option<String>,
+}
+
+async fn rollouts(State(shared): State<Shared>, Query(which): Query<Which>) -> Answer<Vec<wire::Rollout>> {
+    let all = shared.engine.history(None).await?;
+    let fits = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    let list = all
+        .iter()
+        .filter(|summary| {
+            fits(summary.key.service.as_str(), &which.service)
+                && fits(summary.key.environment.as_str(), &which.environment)
+        })
+        .map(|summary| view(&shared.engine, summary))
+        .collect();
+    Ok(Json(list))
+}
+
+fn view(engine: &Engine, summary: &davy_engine::Summary) -> wire::Rollout {
+    let live = engine.under_way(&summary.rollout);
+    live.and_then(|live| wire::Rollout::present(&live, now())).unwrap_or_else(|| wire::Rollout::past(summary, now()))
+}
+
+async fn rollout(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<wire::Rollout> {
+    let id = RolloutId::new(id);
+    if let Some(view) = shared.engine.under_way(&id).and_then(|live| wire::Rollout::present(&live, now())) {
+        return Ok(Json(view));
+    }
+    Ok(Json(view(&shared.engine, &shared.engine.rollout(&id).await?)))
+}
+
+async fn records(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<Vec<Record>> {
+    Ok(Json(shared.engine.records(&RolloutId::new(id)).await?))
+}
+
+async fn report(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<serde_json::Value> {
+    let path = shared.engine.report(&RolloutId::new(id)).await?;
+    Ok(Json(serde_json::json!({ "type": "report", "path": path })))
+}
+
+async fn act(State(shared): State<Shared>, Path((id, action)): Path<(String, String)>) -> Answer<serde_json::Value> {
+    let action: Action = serde_json::from_value(serde_json::Value::String(action.clone())).map_err(|_| {
+        Problem::new(StatusCode::NOT_FOUND, "A003", format!("a rollout cannot `{action}`"))
+            .hint("promote, pause, resume or abort")
+    })?;
+    shared.engine.act(&RolloutId::new(id), action, by()).await?;
+    Ok(Json(serde_json::json!({ "type": "done" })))
+}
+
+async fn services(State(shared): State<Shared>) -> Json<Vec<wire::Service>> {
+    Json(shared.engine.live().iter().map(wire::Service::of).collect())
+}
+
+fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Problem> {
+    wire::key(environment, service).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string()))
+}
+
+async fn rollback(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+    bytes: Bytes,
+) -> Answer<wire::Taken> {
+    let asked: wire::Rollback = if bytes.is_empty() { wire::Rollback::default() } else { body(&bytes)? };
+    let rollout = shared.engine.rollback(&key(&environment, &service)?, asked.to, by()).await?;
+    Ok(Json(wire::Taken { rollout }))
+}
+
+#[derive(Deserialize)]
+struct Logs {
+    release: Option<String>,
+    #[serde(default)]
+    canary: bool,
+    #[serde(default)]
+    follow: bool,
+    tail: Option<usize>,
+}
+
+async fn logs(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+    Query(asked): Query<Logs>,
+) -> Result<Response, Problem> {
+    let key = key(&environment, &service)?;
+    let live = shared.engine.service(&key).ok_or(davy_engine::EngineError::NoService(key.clone()))?;
+    let canary = live.state.rollout.as_ref().filter(|rollout| !rollout.promoted);
+    let release = match (asked.canary, canary) {
+        (true, Some(rollout)) => Some(rollout.request.release.id.clone()),
+        (true, None) => {
+            return Err(Problem::new(StatusCode::CONFLICT, "A016", format!("{key} has no canary now")));
+        }
+        (false, _) => asked.release.map(ReleaseId::new),
+    };
+    let query = LogQuery { key, release, tail: asked.tail.unwrap_or(100), follow: asked.follow };
+    let lines = shared.engine.logs(&query).await?;
+    let lines = lines.filter_map(|line| async move {
+        let mut json = serde_json::to_vec(&line.ok()?).ok()?;
+        json.push(b'\n');
+        Some(Ok::<_, Infallible>(Bytes::from(json)))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+#[derive(Deserialize)]
+struct After {
+    after: Option<u64>,
+}
+
+/// Everything after a sequence number, then everything as it happens.
+async fn events(State(shared): State<Shared>, Query(asked): Query<After>, headers: HeaderMap) -> Response {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let from = last.or(asked.after).unwrap_or(0);
+    let engine = shared.engine.clone();
+    let written = engine.written();
+    let records = stream::unfold((engine, written, from), |(engine, mut written, from): (Arc<Engine>, _, u64)| async move {
+        loop {
+            let records = engine.after(from, 256).await.ok()?;
+            if let Some(last) = records.last().map(|record| record.sequence) {
+                return Some((stream::iter(records), (engine, written, last)));
+            }
+            written.changed().await.ok()?;
+        }
+    });
+    let events = records.flatten().filter_map(|record| async move {
+        let data = serde_json::to_string(&record).ok()?;
+        Some(Ok::<_, Infallible>(sse::Event::default().id(record.sequence.to_string()).event("journal").data(data)))
+    });
+    Sse::new(events).keep_alive(sse::KeepAlive::new().interval(Duration::from_secs(10))).into_response()
+}
+
+async fn shutdown(State(shared): State<Shared>, bytes: Bytes) -> Answer<serde_json::Value> {
+    let asked: wire::Shutdown = if bytes.is_empty() { wire::Shutdown::default() } else { body(&bytes)? };
+    shared.stop.send(Stop { keep_traffic: asked.keep_traffic }).ok();
+    Ok(Json(serde_json::json!({ "type": "stopping" })))
+}

@@ -1,0 +1,311 @@
+//! The API's types: what others may rely on. Weights in basis points, times in milliseconds since the Unix epoch.
+
+use davy_core::{
+    InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
+    rollout::{Next, Outcome, Pause, RequestKind},
+};
+use davy_engine::{Live, Seen, Summary};
+use davy_judge::Verdict;
+use serde::{Deserialize, Serialize};
+
+/// A problem (RFC 9457) with a code, a hint and, for a file, its errors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub title: String,
+    /// A stable code.
+    pub code: String,
+    /// What was tried and what happened.
+    pub detail: String,
+    /// What to do next; may be empty.
+    #[serde(default)]
+    pub hint: String,
+    /// The errors of a file.
+    #[serde(default)]
+    pub errors: Vec<serde_json::Value>,
+}
+
+/// Asks for a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// The text of `davy.yaml`.
+    pub file: String,
+    /// The folder that its relative paths are taken from. Absolute.
+    pub folder: String,
+    /// Which of its environments; the only one when absent.
+    pub environment: Option<String>,
+    /// Must be the file's service when given.
+    pub service: Option<String>,
+}
+
+/// A deployment was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The rollout that does it.
+    pub rollout: RolloutId,
+}
+
+/// Goes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// To which release; the one that served before when absent.
+    pub to: Option<ReleaseId>,
+}
+
+/// Stops the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shutdown {
+    /// Whether gateway and instances go on.
+    pub keep_traffic: bool,
+}
+
+/// Intended and observed share of the new release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    /// As asked for.
+    pub intended: Weight,
+    /// As seen; none while nothing was seen.
+    pub observed: Option<Weight>,
+}
+
+/// One rollout, as it is now or as it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// `rollout`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub id: RolloutId,
+    /// Of which service.
+    pub service: String,
+    /// Where.
+    pub environment: String,
+    /// `queued`, `starting`, `shifting`, `holding`, `recovering`, `paused`, `baking`, `reverting`, `settling`,
+    /// `draining`, `removing`, or its outcome.
+    pub state: String,
+    /// The step, from 0.
+    pub step: usize,
+    /// All steps.
+    pub steps: Vec<Weight>,
+    /// Shares.
+    pub weight: Weights,
+    /// The verdict's kind; none before there is one.
+    pub verdict: Option<davy_judge::Kind>,
+    /// The verdict with its evidence.
+    pub judged: Option<Verdict>,
+    /// Why it waits.
+    pub paused: Option<Pause>,
+    /// What comes next.
+    pub next: Option<Next>,
+    /// When the present step must be proven.
+    pub deadline: Option<Timestamp>,
+    /// How it ended or, promoted, will end.
+    pub outcome: Option<Outcome>,
+    /// Why it ended.
+    pub why: Option<String>,
+    /// Forward or back.
+    pub request: RequestKind,
+    /// What it brings.
+    pub release: ReleaseId,
+    /// What served before.
+    pub from: Option<ReleaseId>,
+    /// The words that the release runs.
+    pub command: Vec<String>,
+    /// Who asked.
+    pub by: String,
+    /// When it began.
+    pub began: Timestamp,
+    /// Requests answered by and failed on the new release.
+    pub canary: Counted,
+    /// The same of stable.
+    pub stable: Counted,
+    /// What the router does by itself, or why it cannot be seen.
+    pub router: String,
+    /// Why nothing can be written, while nothing can.
+    pub stuck: Option<String>,
+    /// By the server's clock.
+    pub now: Timestamp,
+}
+
+/// Requests of one version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Answered.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+}
+
+/// One service in one environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// `service`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub service: String,
+    /// Where.
+    pub environment: String,
+    /// What serves.
+    pub stable: Option<ReleaseId>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutId>,
+    /// The running copies.
+    pub instances: Vec<Instance>,
+}
+
+/// One running copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub id: InstanceId,
+    /// What it runs.
+    pub release: ReleaseId,
+    /// Where it listens.
+    pub address: String,
+    /// Whether it can serve.
+    pub health: String,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+impl From<Seen> for Counted {
+    fn from(seen: Seen) -> Self {
+        Self { requests: seen.requests, failed: seen.failed }
+    }
+}
+
+impl Service {
+    /// As the engine sees it.
+    #[must_use]
+    pub fn of(live: &Live) -> Self {
+        let instance = |instance: &davy_core::Instance| Instance {
+            id: instance.id.clone(),
+            release: instance.release.clone(),
+            address: instance.address.to_string(),
+            health: match &instance.health {
+                davy_core::Health::Healthy => "healthy".to_owned(),
+                davy_core::Health::Starting { why } => format!("starting: {why}"),
+                davy_core::Health::Unhealthy { why } => format!("unhealthy: {why}"),
+                davy_core::Health::Ended { why } => format!("ended: {why}"),
+            },
+            restarts: instance.restarts,
+        };
+        Self {
+            kind: "service".to_owned(),
+            service: live.key.service.to_string(),
+            environment: live.key.environment.to_string(),
+            stable: live.state.stable.as_ref().map(|release| release.id.clone()),
+            rollout: live.state.rollout_id().cloned(),
+            instances: live.instances.iter().map(instance).collect(),
+        }
+    }
+}
+
+impl Rollout {
+    /// One that ended or waits for its turn.
+    #[must_use]
+    pub fn past(summary: &Summary, now: Timestamp) -> Self {
+        let ended = summary.ended.as_ref();
+        let promoted = summary.promoted.map(|_| Outcome::Promoted);
+        let outcome = ended.map(|ended| ended.outcome).or(promoted);
+        let served = outcome == Some(Outcome::Promoted);
+        Self {
+            kind: "rollout".to_owned(),
+            id: summary.rollout.clone(),
+            service: summary.key.service.to_string(),
+            environment: summary.key.environment.to_string(),
+            state: outcome.map_or("queued", Outcome::as_str).to_owned(),
+            step: 0,
+            steps: Vec::new(),
+            weight: Weights { intended: if served { Weight::ALL } else { Weight::NONE }, observed: None },
+            verdict: None,
+            judged: None,
+            paused: None,
+            next: None,
+            deadline: None,
+            outcome,
+            why: ended.map(|ended| ended.why.clone()),
+            request: summary.kind,
+            release: summary.release.id.clone(),
+            from: None,
+            command: summary.release.workload.command.clone(),
+            by: summary.by.to_string(),
+            began: summary.began,
+            canary: Counted::default(),
+            stable: Counted::default(),
+            router: String::new(),
+            stuck: None,
+            now,
+        }
+    }
+
+    /// The one under way.
+    #[must_use]
+    pub fn present(live: &Live, now: Timestamp) -> Option<Self> {
+        let rollout = live.state.rollout.as_ref()?;
+        let request = &rollout.request;
+        let outcome = match &rollout.ending {
+            Some((outcome, _)) => Some(*outcome),
+            None => rollout.promoted.then_some(Outcome::Promoted),
+        };
+        let verdict = live.verdict.clone().filter(|_| !rollout.is_first());
+        let first = rollout.is_first().then(|| "the first deployment: there is nothing to compare it with".to_owned());
+        Some(Self {
+            kind: "rollout".to_owned(),
+            id: request.rollout.clone(),
+            service: live.key.service.to_string(),
+            environment: live.key.environment.to_string(),
+            state: rollout.word().to_owned(),
+            step: rollout.step,
+            steps: rollout.steps().to_vec(),
+            weight: Weights { intended: rollout.intended, observed: live.observed.map(|(share, _)| share) },
+            verdict: verdict.as_ref().map(|verdict| verdict.kind),
+            judged: verdict,
+            paused: rollout.pause.clone(),
+            next: Some(rollout.next()),
+            deadline: rollout.is_forward().then(|| rollout.deadline()),
+            outcome,
+            why: rollout.ending.as_ref().map(|(_, cause)| cause.sentence()).or(first),
+            request: request.kind,
+            release: request.release.id.clone(),
+            from: rollout.from.as_ref().map(|release| release.id.clone()),
+            command: request.release.workload.command.clone(),
+            by: request.by.to_string(),
+            began: rollout.began,
+            canary: live.seen.0.into(),
+            stable: live.seen.1.into(),
+            router: router(live),
+            stuck: live.stuck.clone(),
+            now,
+        })
+    }
+}
+
+fn router(live: &Live) -> String {
+    match (&live.serving, &live.unseen) {
+        (_, Some(why)) => format!("cannot be seen: {why}"),
+        (None, None) => "holds nothing of this service".to_owned(),
+        (Some(serving), None) => match &serving.mode {
+            davy_core::Mode::Split => "serves the split".to_owned(),
+            davy_core::Mode::Fallback { cause, .. } => match cause {
+                davy_core::FallbackCause::Revert => "serves stable alone: traffic was put back".to_owned(),
+                davy_core::FallbackCause::Lapse => "serves stable alone: the controller was silent".to_owned(),
+                davy_core::FallbackCause::Restart => "serves stable alone: it was restarted".to_owned(),
+            },
+        },
+    }
+}
+
+/// The key of a service from its two names.
+///
+/// # Errors
+/// When one is not a name.
+pub fn key(environment: &str, service: &str) -> Result<ServiceKey, davy_core::InvalidName> {
+    Ok(ServiceKey {
+        service: davy_core::ServiceName::new(service)?,
+        environment: davy_core::EnvironmentName::new(environment)?,
+    })
+}
