@@ -23,6 +23,10 @@ fn main() -> ExitCode {
         }
     };
     let json = cli.json;
+    if let cli::Command::Shim { words } = cli.command {
+        // Before any thread is made: the kernel ties an instance's life to the thread that starts it.
+        return davy_local::shim::main(words);
+    }
     match commands::run(cli) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {

@@ -26,11 +26,6 @@ pub(crate) fn repaints() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Whether colours are wanted on stdout.
-pub(crate) fn colours() -> bool {
-    repaints() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Replaces the `previous` lines painted last; gives the number painted now.
 pub(crate) fn repaint(previous: usize, lines: &[String]) -> usize {
     let mut out = io::stdout().lock();

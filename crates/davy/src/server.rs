@@ -33,7 +33,7 @@ pub(crate) struct Server {
 /// The platform of instances that are processes.
 pub(crate) fn local(home: &Home) -> Result<LocalPlatform, Failure> {
     let exe = std::env::current_exe().context("find the davy executable")?;
-    Ok(LocalPlatform::open(davy_local::Options { data: home.data.clone(), exe })?)
+    Ok(LocalPlatform::open(davy_local::Options { data: home.data.clone(), shim: exe })?)
 }
 
 impl Server {

@@ -9,7 +9,7 @@ use davy_core::{
     Actor, Mode, Policy, Release, ReleaseId, RolloutId, ServiceKey, Source, Timestamp, Workload,
     rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Sight, State},
 };
-use davy_ports::{Journal, JournalError, LogLine, LogQuery, Record, Streamed};
+use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -186,6 +186,7 @@ impl Engine {
             instances: Sight::Unseen { why: unseen() },
             router: Sight::Unseen { why: unseen() },
             renewed: None,
+            decided_at: None,
         };
         tokio::spawn(reconciler.run());
         services.insert(key.clone(), handle.clone());

@@ -4,14 +4,17 @@ use davy_core::{
     Analysis, Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Window,
     rollout::Traffic,
 };
-use davy_judge::{Counts, Judge, Verdict};
+use davy_judge::{Blindness, Counts, Judge, Verdict};
 use davy_ports::{Batch, Cursor};
 use std::collections::BTreeMap;
 
 /// Windows are merged over this time before they are stored and judged.
 const BATCH: Millis = Millis::seconds(1);
 /// A source that says nothing for so long is blind.
-pub const SILENCE: Millis = Millis::seconds(2);
+const SILENCE: Millis = Millis::seconds(2);
+
+/// Why a batch after a silence is marked.
+const SILENT: &str = "no counts arrived from the router";
 
 /// What was seen of one version over a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -24,13 +27,12 @@ pub struct Seen {
 
 /// Gathers the windows of one rollout.
 #[derive(Debug)]
-pub struct Collector {
+pub(crate) struct Collector {
     rollout: RolloutId,
     base: Generation,
     origin: Timestamp,
     judge: Judge,
     judged: bool,
-    judged_to: u64,
     number: u64,
     open: BTreeMap<Generation, Window>,
     newest: Generation,
@@ -45,7 +47,7 @@ pub struct Collector {
 impl Collector {
     /// For a rollout that begins; `base` is the last generation that is not its own.
     #[must_use]
-    pub fn new(rollout: RolloutId, base: Generation, origin: Timestamp, analysis: &Analysis) -> Self {
+    pub(crate) fn new(rollout: RolloutId, base: Generation, origin: Timestamp, analysis: &Analysis) -> Self {
         let policy = davy_judge::Policy {
             alpha: analysis.alpha,
             beta: analysis.beta,
@@ -62,7 +64,6 @@ impl Collector {
             origin,
             judge: judge.unwrap_or_else(|_| unreachable!("the default policy is valid")),
             judged: usable,
-            judged_to: 0,
             number: 0,
             open: BTreeMap::new(),
             newest: Generation(0),
@@ -76,7 +77,7 @@ impl Collector {
     }
 
     /// Takes up where the stored batches end.
-    pub fn recover(&mut self, batches: &[Batch]) {
+    pub(crate) fn recover(&mut self, batches: &[Batch]) {
         for batch in batches {
             self.count(&batch.window);
             self.feed(batch);
@@ -88,12 +89,12 @@ impl Collector {
 
     /// Where the source is to go on.
     #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
         self.cursor.clone()
     }
 
     /// Takes one window; gives the batches that it closed, in the order to store them.
-    pub fn take(&mut self, window: Window, now: Timestamp) -> Vec<Batch> {
+    pub(crate) fn take(&mut self, window: Window, now: Timestamp) -> Vec<Batch> {
         self.heard = Some(now);
         if let Some(cursor) = &self.cursor {
             if cursor.boot == window.boot && window.sequence <= cursor.sequence {
@@ -131,53 +132,54 @@ impl Collector {
     }
 
     /// Judges a closed batch. Called in the order of the numbers.
-    pub fn feed(&mut self, batch: &Batch) {
+    pub(crate) fn feed(&mut self, batch: &Batch) {
         if let Some(why) = &batch.blind {
-            self.judge.blind(why.clone());
+            self.judge.blind(if why == SILENT { Blindness::Silence } else { Blindness::Source });
         }
         if !batch.evidence {
             return;
         }
         let since = |at: Timestamp| at.since(batch.origin).0;
-        let from = since(batch.window.from).max(self.judged_to);
-        let to = since(batch.window.to).max(from);
-        self.judged_to = to;
         self.judge.observe(&davy_judge::Window {
             epoch: batch.generation.0,
             weight: batch.weight.basis_points(),
-            from_ms: from,
-            to_ms: to,
+            from_ms: since(batch.window.from),
+            to_ms: since(batch.window.to),
             canary: counts(&batch.window, Role::Canary),
             stable: counts(&batch.window, Role::Stable),
         });
     }
 
     /// Says so if the source has been silent for too long.
-    pub fn mind_silence(&mut self, since: Timestamp, now: Timestamp) {
+    pub(crate) fn mind_silence(&mut self, since: Timestamp, now: Timestamp) {
         let heard = self.heard.unwrap_or(since).max(since);
         if now.since(heard) >= SILENCE {
-            let why = "no counts arrive from the router".to_owned();
-            self.judge.blind(why.clone());
-            self.gap.get_or_insert(why);
+            self.judge.blind(Blindness::Silence);
+            self.gap.get_or_insert_with(|| SILENT.to_owned());
         }
     }
 
     /// The verdict on what was judged so far.
     #[must_use]
-    pub fn verdict(&self) -> Option<Verdict> {
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
         self.judged.then(|| self.judge.verdict())
     }
 
     /// What was routed in one epoch.
     #[must_use]
-    pub fn traffic(&self, generation: Generation) -> Traffic {
+    pub(crate) fn traffic(&self, generation: Generation) -> Traffic {
         self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() })
     }
 
     /// Everything seen of canary and stable.
     #[must_use]
-    pub const fn seen(&self) -> (Seen, Seen) {
+    pub(crate) const fn seen(&self) -> (Seen, Seen) {
         (self.canary, self.stable)
+    }
+
+    /// Closes what is open.
+    pub(crate) fn close(&mut self) -> Vec<Batch> {
+        self.flush()
     }
 
     fn flush(&mut self) -> Vec<Batch> {
@@ -223,7 +225,8 @@ impl Collector {
 fn counts(window: &Window, role: Role) -> Counts {
     let cells = window.cells.iter().filter(|cell| cell.role == role);
     cells.fold(Counts { n: 0, x: 0, admitted: 0 }, |sum, cell| Counts {
-        n: sum.n + cell.answered,
+        // Given up by the client is an end too: what is admitted and has not ended is in flight.
+        n: sum.n + cell.answered + cell.client_gone,
         x: sum.x + cell.failures.total(),
         admitted: sum.admitted + cell.routed,
     })

@@ -83,7 +83,7 @@ pub struct Live {
 
 /// What is sent to a reconciler.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// A person asks.
     Command(Command, Actor, oneshot::Sender<Result<(), Refusal>>),
     /// Traffic was put back without asking.
@@ -95,7 +95,7 @@ pub enum Message {
 }
 
 /// Looks after one service.
-pub struct Reconciler {
+pub(crate) struct Reconciler {
     pub(crate) key: ServiceKey,
     pub(crate) ports: Ports,
     pub(crate) state: State,
@@ -116,11 +116,13 @@ pub struct Reconciler {
     pub(crate) instances: Sight<Vec<Instance>>,
     pub(crate) router: Sight<Option<Serving>>,
     pub(crate) renewed: Option<tokio::time::Instant>,
+    /// When harm was found, if traffic was put back before it could be written.
+    pub(crate) decided_at: Option<Timestamp>,
 }
 
 impl Reconciler {
     /// Runs until it is told to stop.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         if !self.state.pending.is_empty() {
             self.decide(Input::Restarted, &davy()).await.ok();
         }
@@ -171,17 +173,19 @@ impl Reconciler {
     async fn window(&mut self, window: Result<Window, Error>) -> bool {
         let (Some(collector), Ok(window)) = (&mut self.collector, window) else { return false };
         let closed = collector.take(window, now());
-        let judging = self.state.rollout.as_ref().is_some_and(|rollout| rollout.is_forward());
-        if closed.is_empty() || !judging {
+        let Some(rollout) = self.state.rollout.as_ref().filter(|rollout| !rollout.promoted) else { return false };
+        if closed.is_empty() {
             return false;
         }
+        let forward = rollout.is_forward();
         for batch in closed {
             collector.feed(&batch);
             self.unstored.push_back(batch);
         }
-        let harmful = collector.verdict().is_some_and(|verdict| verdict.kind == Kind::Harmful);
+        let harmful = forward && collector.verdict().is_some_and(|verdict| verdict.kind == Kind::Harmful);
         if harmful {
             // The one exception: traffic first, the journal after.
+            self.decided_at = Some(now());
             tokio::time::timeout(ROUTE, self.ports.router.revert(&self.key)).await.ok();
         }
         self.store().await;
@@ -273,7 +277,7 @@ impl Reconciler {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             loop {
-                let at = now();
+                let at = self.decided_at.take().unwrap_or_else(now);
                 let events = step(&self.state, at, &input)?;
                 if events.is_empty() {
                     break;
@@ -370,6 +374,10 @@ impl Reconciler {
             Event::RolloutRequested { .. } => self.listen().await,
             Event::Promoted | Event::Paused { .. } => self.report(self.state.rollout_id().cloned()).await,
             Event::RolloutFinished { rollout, .. } => {
+                if let Some(collector) = &mut self.collector {
+                    self.unstored.extend(collector.close());
+                }
+                self.store().await;
                 self.report(Some(rollout.clone())).await;
                 let queued = self.state.rollout.is_some();
                 if !queued {
@@ -487,7 +495,7 @@ impl Reconciler {
 ///
 /// # Errors
 /// In words, when the journal cannot be read or the file cannot be written.
-pub async fn write_report(ports: &Ports, key: &ServiceKey, rollout: &davy_core::RolloutId) -> Result<PathBuf, String> {
+pub(crate) async fn write_report(ports: &Ports, key: &ServiceKey, rollout: &davy_core::RolloutId) -> Result<PathBuf, String> {
     let records: Vec<Record> = ports.journal.stream(key).await.map_err(|error| error.to_string())?;
     let batches = ports.journal.evidence(rollout).await.map_err(|error| error.to_string())?;
     let text = report::report(&records, rollout, &batches).ok_or("the journal does not know it")?;
@@ -500,7 +508,7 @@ pub async fn write_report(ports: &Ports, key: &ServiceKey, rollout: &davy_core::
 }
 
 /// Davy itself, as an actor.
-pub fn davy() -> Actor {
+pub(crate) fn davy() -> Actor {
     Actor::new("davy")
 }
 

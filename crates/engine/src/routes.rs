@@ -14,7 +14,7 @@ const TIMEOUT: Millis = Millis::seconds(30);
 ///
 /// # Errors
 /// In words, when a release that should get traffic is unknown or has no instance.
-pub fn snapshot(
+pub(crate) fn snapshot(
     key: &ServiceKey,
     state: &State,
     generation: Generation,

@@ -3,7 +3,7 @@
 use crate::{Shared, problem::Problem};
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -25,6 +25,20 @@ impl Guard {
         <[u8; 32]>::from(Sha256::digest(token.as_bytes())) == self.token
     }
 
+    fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if !header(header::HOST).is_some_and(|host| self.is_ours(host)) {
+            let why = "this server is not known by that host name";
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why));
+        }
+        let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        if !token.is_some_and(|token| self.knows(token.trim())) {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "A001", "the token is missing or is not this server's");
+            return Err(problem.hint("give --token-file, or run `davy` as the user who ran `davy up`"));
+        }
+        Ok(())
+    }
+
     fn is_ours(&self, host: &str) -> bool {
         let name = match host.parse::<SocketAddr>() {
             Ok(address) => return address.ip().is_loopback() || address.ip() == self.address.ip(),
@@ -36,14 +50,6 @@ impl Guard {
 }
 
 pub(crate) async fn check(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if !header(header::HOST).is_some_and(|host| shared.guard.is_ours(host)) {
-        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", "this server is not known by that host name"));
-    }
-    let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-    if !token.is_some_and(|token| shared.guard.knows(token.trim())) {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "A001", "the token is missing or is not this server's");
-        return Err(problem.hint("give --token-file, or run `davy` as the user who ran `davy up`"));
-    }
+    shared.guard.admits(request.headers())?;
     Ok(next.run(request).await)
 }

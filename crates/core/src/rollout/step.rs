@@ -7,7 +7,7 @@ use super::{
 use crate::{
     FallbackCause, Generation, Health, Instance, Millis, Mode, OnDeadline, Release, ReleaseId, Serving, Timestamp, Weight,
 };
-use davy_judge::Kind;
+use davy_judge::{Kind, Standing};
 
 /// A crash loop is a failed release after so many restarts of its instances.
 const RESTARTS: u32 = 3;
@@ -367,7 +367,10 @@ impl Decision {
         let held = self.passed(since, rollout.request.policy.hold);
         let back = rollout.request.kind == RequestKind::Rollback;
         if rollout.is_last_step() {
-            let measured = matches!(kind, Some(Kind::Safe | Kind::Undecided));
+            let limit = look.verdict.as_ref().and_then(|verdict| verdict.evidence.limit.as_ref());
+            // A person who took the steps on themselves has also done without a past to compare with.
+            let clean = limit.map_or(rollout.forced, |limit| limit.standing == Standing::Clean);
+            let measured = matches!(kind, Some(Kind::Safe | Kind::Undecided)) && clean;
             let carries = seen && current && traffic.stable == 0;
             if held && ((measured && carries) || back) {
                 self.push(Event::Promoted);

@@ -29,7 +29,6 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Config(command) => config::run(command, json),
         Command::Init(asked) => init::run(&asked, json),
-        Command::Shim { words } => up::shim(&words),
         Command::Gateway(asked) => up::gateway(asked),
         Command::Logo { words } => up::logo(words),
         Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, json),

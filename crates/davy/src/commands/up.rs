@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::Context;
 use davy_server::wire;
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The server, in the foreground. A signal ends it alone: what serves traffic goes on.
@@ -101,12 +101,6 @@ pub(crate) fn gateway(asked: Gateway) -> Result<Exit, Failure> {
         threads: asked.threads,
     })?;
     Ok(DONE)
-}
-
-/// One instance's keeper.
-pub(crate) fn shim(words: &[OsString]) -> Result<Exit, Failure> {
-    let code = davy_local::shim::main(words);
-    std::process::exit(code)
 }
 
 /// The sample service of the demo.
