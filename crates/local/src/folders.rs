@@ -124,7 +124,7 @@ pub(crate) fn io_error(tried: &str, path: &Path, error: &io::Error) -> Error {
     let happened = format!("{}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::later(tried, happened).hint(format!("the disk is full: free space where {} lies", path.display()))
+            Error::later(tried, happened).hint("the disk is full: free space on it")
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Error::never(tried, happened).hint(format!("let the user that runs davy read and write {}", path.display()))

@@ -104,7 +104,7 @@ impl Options {
                     version = versions.into_iter().find(|v| v.name() == value).ok_or_else(|| wrong("v1, v2 or v3"))?;
                 }
                 "--error-rate" => {
-                    error_rate = Some(percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?)
+                    error_rate = Some(percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?);
                 }
                 "--latency" => latency = duration(&value).ok_or_else(|| wrong("like 20ms or 2s, with its unit"))?,
                 _ => seed = Some(value.parse().map_err(|_| wrong("a whole number"))?),

@@ -55,7 +55,10 @@ fn say(text: &str) {
 
 /// Starts the shim as a child of nobody, so that it is no zombie of a server that lives on.
 fn detach(folder: &Path) -> io::Result<()> {
-    Command::new(own_program()).args(["shim", "--serve"]).arg(folder).stdin(Stdio::null()).spawn().map(drop)
+    let mut shim = Command::new(own_program());
+    // The name that a list of processes shows.
+    shim.arg0("davy").args(["shim", "--serve"]).arg(folder).stdin(Stdio::null());
+    shim.spawn().map(drop)
 }
 
 fn run(folder: &Path) -> io::Result<()> {
