@@ -12,7 +12,9 @@ mod time;
 mod weight;
 mod window;
 
-pub use id::{Actor, Digest, EnvironmentName, Generation, InstanceId, InvalidName, ReleaseId, RolloutId, ServiceKey, ServiceName};
+pub use id::{
+    Actor, Digest, EnvironmentName, Generation, InstanceId, InvalidName, ReleaseId, RolloutId, ServiceKey, ServiceName,
+};
 pub use policy::{Analysis, OnDeadline, Policy};
 pub use release::{Health, HealthCheck, Instance, Place, Release, Route, Source, Workload};
 pub use snapshot::{Backend, FallbackCause, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};

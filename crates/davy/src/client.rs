@@ -3,8 +3,7 @@
 use crate::{
     cli::Server,
     exit::{Exit, Failure},
-    home,
-    output,
+    home, output,
 };
 use anyhow::Context;
 use bytes::Bytes;
@@ -31,13 +30,15 @@ impl Client {
         let last = home::last_up();
         let url = server.server.clone().or_else(|| last.as_ref().map(|last| last.url.clone()));
         let url = url.ok_or_else(|| {
-            Failure::new(Exit::Unreachable, "D020", "no server is known").hint("start one with `davy up`, or give --server")
+            Failure::new(Exit::Unreachable, "D020", "no server is known")
+                .hint("start one with `davy up`, or give --server")
         })?;
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
         let authority = authority.ok_or_else(|| {
             Failure::new(Exit::Usage, "D021", format!("`{url}` is not an address of the form http://HOST:PORT"))
         })?;
-        let file = server.token_file.clone().or_else(|| last.filter(|last| last.url == url).map(|last| last.token_file));
+        let file =
+            server.token_file.clone().or_else(|| last.filter(|last| last.url == url).map(|last| last.token_file));
         let file = file.ok_or_else(|| {
             Failure::new(Exit::Denied, "D022", "the server's token is not known").hint("give --token-file FILE")
         })?;

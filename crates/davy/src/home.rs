@@ -39,7 +39,10 @@ impl Home {
             let failure = Failure::new(
                 Exit::Usage,
                 "D010",
-                format!("the data folder's path is {} bytes long; sockets in it allow {LONGEST}", data.as_os_str().len()),
+                format!(
+                    "the data folder's path is {} bytes long; sockets in it allow {LONGEST}",
+                    data.as_os_str().len()
+                ),
             );
             return Err(failure.hint("give a shorter one with --data"));
         }

@@ -79,7 +79,8 @@ impl Server {
             telemetry: telemetry.unwrap_or(client),
             reports: home.reports(),
         };
-        let engine = Engine::start(ports).await.map_err(|error| Failure::new(Exit::Internal, "D033", error.to_string()))?;
+        let engine =
+            Engine::start(ports).await.map_err(|error| Failure::new(Exit::Internal, "D033", error.to_string()))?;
         let watched = keeper.clone();
         let watching = tokio::spawn(async move { watched.watch().await });
         Ok(Self {
@@ -112,7 +113,7 @@ impl Server {
         }
         let instances = self.platform.stop_all(GRACE).await;
         let gateway = Client::new(self.home.control()).shutdown().await;
-        drop(self.keeper);
+        self.keeper.ended().await;
         instances?;
         gateway?;
         Ok(())

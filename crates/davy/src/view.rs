@@ -22,7 +22,7 @@ pub(crate) fn lines(rollout: &Rollout, width: usize) -> Vec<String> {
     lines.push(format!("  canary   {}", counted(rollout.canary)));
     lines.push(format!("  stable   {}", counted(rollout.stable)));
     if let Some(verdict) = &rollout.judged {
-        lines.push(format!("  verdict  {}: {}", word(verdict.kind), verdict.because));
+        lines.push(format!("  verdict  {}", verdict.because));
     }
     if let Some(pause) = &rollout.paused {
         lines.push(format!("  paused   {}", paused(&pause.why)));

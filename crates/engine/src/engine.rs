@@ -2,8 +2,8 @@
 
 use crate::{
     clock::now,
-    store::BatchesDigest,
     reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
+    store::BatchesDigest,
 };
 use davy_core::{
     Actor, Mode, Policy, Release, ReleaseId, RolloutId, ServiceKey, Source, Timestamp, Workload,
@@ -117,7 +117,9 @@ pub enum EngineError {
         to: Option<ReleaseId>,
     },
     /// The reconciler did not answer.
-    #[error("the command was taken, but its answer did not come in time: the journal may be busy; look at `davy rollout status`")]
+    #[error(
+        "the command was taken, but its answer did not come in time: the journal may be busy; look at `davy rollout status`"
+    )]
     Slow,
 }
 
@@ -257,7 +259,8 @@ impl Engine {
     async fn revert_now(&self, handle: &Handle, cause: Cause) -> bool {
         let (key, on_trial) = {
             let live = handle.live.borrow();
-            let on_trial = live.state.rollout.as_ref().is_some_and(|rollout| rollout.is_forward()) && live.state.leased();
+            let on_trial =
+                live.state.rollout.as_ref().is_some_and(|rollout| rollout.is_forward()) && live.state.leased();
             (live.key.clone(), on_trial)
         };
         if !on_trial {
@@ -371,7 +374,9 @@ impl Engine {
     /// When it is unknown or the journal cannot be read.
     pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
         let all = self.history(None).await?;
-        all.into_iter().find(|summary| summary.rollout == *rollout).ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+        all.into_iter()
+            .find(|summary| summary.rollout == *rollout)
+            .ok_or_else(|| EngineError::NoRollout(rollout.clone()))
     }
 
     /// The events of one rollout.
@@ -412,7 +417,10 @@ impl Engine {
     ///
     /// # Errors
     /// When the platform cannot be asked.
-    pub async fn logs(&self, query: &LogQuery) -> Result<Streamed<'static, Result<LogLine, davy_ports::Error>>, EngineError> {
+    pub async fn logs(
+        &self,
+        query: &LogQuery,
+    ) -> Result<Streamed<'static, Result<LogLine, davy_ports::Error>>, EngineError> {
         self.ports.platform.logs(query).await.map_err(EngineError::Place)
     }
 

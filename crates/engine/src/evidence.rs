@@ -1,9 +1,6 @@
 //! From windows to stored batches to verdicts: the judge sees exactly what is stored, in the order it is stored.
 
-use davy_core::{
-    Analysis, Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Window,
-    rollout::Traffic,
-};
+use davy_core::{Analysis, Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Window, rollout::Traffic};
 use davy_judge::{Blindness, Counts, Judge, Verdict};
 use davy_ports::{Batch, Cursor};
 use std::collections::BTreeMap;
@@ -238,7 +235,9 @@ fn merge(into: &mut Window, window: &Window) {
     into.to = window.to;
     into.unserved += window.unserved;
     for cell in &window.cells {
-        let same = |other: &&mut Cell| other.instance == cell.instance && other.release == cell.release && other.role == cell.role;
+        let same = |other: &&mut Cell| {
+            other.instance == cell.instance && other.release == cell.release && other.role == cell.role
+        };
         match into.cells.iter_mut().find(same) {
             Some(sum) => add(sum, cell),
             None => into.cells.push(cell.clone()),

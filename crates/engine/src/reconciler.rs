@@ -11,7 +11,9 @@ use davy_core::{
     rollout::{Batches, Cause, Command, Effect, Event, Input, Look, Outcome, Phase, Refusal, Sight, State, step},
 };
 use davy_judge::{Kind, Verdict};
-use davy_ports::{Batch, Entry, Error, Journal, JournalError, Order, Platform, Record, Retry, Router, Streamed, Telemetry};
+use davy_ports::{
+    Batch, Entry, Error, Journal, JournalError, Order, Platform, Record, Retry, Router, Streamed, Telemetry,
+};
 use futures_util::StreamExt;
 use std::{
     collections::VecDeque,
@@ -227,13 +229,7 @@ impl Reconciler {
         let verdict = verdict.filter(|verdict| stored || verdict.kind == Kind::Harmful);
         let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed)).unwrap_or_default();
         let batches = self.batches(verdict.as_ref());
-        let look = Look {
-            instances: self.instances.clone(),
-            router: self.router.clone(),
-            verdict,
-            batches,
-            traffic,
-        };
+        let look = Look { instances: self.instances.clone(), router: self.router.clone(), verdict, batches, traffic };
         self.decide(Input::Look(look), &davy()).await.ok();
         self.publish(None);
     }
@@ -495,7 +491,11 @@ impl Reconciler {
 ///
 /// # Errors
 /// In words, when the journal cannot be read or the file cannot be written.
-pub(crate) async fn write_report(ports: &Ports, key: &ServiceKey, rollout: &davy_core::RolloutId) -> Result<PathBuf, String> {
+pub(crate) async fn write_report(
+    ports: &Ports,
+    key: &ServiceKey,
+    rollout: &davy_core::RolloutId,
+) -> Result<PathBuf, String> {
     let records: Vec<Record> = ports.journal.stream(key).await.map_err(|error| error.to_string())?;
     let batches = ports.journal.evidence(rollout).await.map_err(|error| error.to_string())?;
     let text = report::report(&records, rollout, &batches).ok_or("the journal does not know it")?;
@@ -531,11 +531,7 @@ async fn next(windows: &mut Option<Streamed<'static, Result<Window, Error>>>) ->
     }
 }
 
-async fn bounded<T>(
-    limit: Duration,
-    tried: &str,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
+async fn bounded<T>(limit: Duration, tried: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_) => Err(Error::later(tried, format!("no answer within {limit:?}"))),

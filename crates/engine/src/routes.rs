@@ -23,7 +23,8 @@ pub(crate) fn snapshot(
 ) -> Result<Snapshot, String> {
     let rollout = state.rollout.as_ref();
     let (canary, stable) = (rollout.map(|r| &r.request.release), rollout.and_then(|r| r.from.as_ref()));
-    let known = |release: Option<&Release>, what: &str| release.cloned().ok_or_else(|| format!("there is no {what} release"));
+    let known =
+        |release: Option<&Release>, what: &str| release.cloned().ok_or_else(|| format!("there is no {what} release"));
     let plan: Vec<(Release, Role, Weight)> = match split {
         Split::Trial { canary: weight } => vec![
             (known(stable, "stable")?, Role::Stable, weight.rest()),
@@ -36,7 +37,10 @@ pub(crate) fn snapshot(
         Split::Only { release } => vec![(known(state.release(release), "such")?, Role::Stable, Weight::ALL)],
         Split::Nothing => Vec::new(),
     };
-    let serve = plan.iter().map(|(release, role, weight)| target(release, *role, *weight, instances)).collect::<Result<_, _>>()?;
+    let serve = plan
+        .iter()
+        .map(|(release, role, weight)| target(release, *role, *weight, instances))
+        .collect::<Result<_, _>>()?;
     let described = plan
         .iter()
         .max_by_key(|(_, role, weight)| (*weight, *role))

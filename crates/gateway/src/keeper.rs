@@ -90,6 +90,15 @@ impl Keeper {
         }
     }
 
+    /// Waits until the gateway that was started here has ended, after it was told to.
+    pub async fn ended(&self) {
+        let since = Instant::now();
+        let running = || self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        while running() && !self.reap() && since.elapsed() < START {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Whether the process that was started here has ended.
     fn reap(&self) -> bool {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);

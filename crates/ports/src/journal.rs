@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 /// Keeps events for ever and evidence for long.
 pub trait Journal: Send + Sync {
     /// Appends events durably, all or none, if the stream stands at `expected` events.
-    fn append<'a>(&'a self, stream: &'a ServiceKey, expected: u64, entries: &'a [Entry]) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
+    fn append<'a>(
+        &'a self,
+        stream: &'a ServiceKey,
+        expected: u64,
+        entries: &'a [Entry],
+    ) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
 
     /// Every event of a stream, in order.
     fn stream<'a>(&'a self, stream: &'a ServiceKey) -> Boxed<'a, Result<Vec<Record>, JournalError>>;

@@ -1,14 +1,21 @@
 //! Where instances run.
 
 use crate::{Boxed, Error, Streamed};
-use davy_core::{Digest, Generation, Instance, InstanceId, Millis, Release, ReleaseId, ServiceKey, Source, Timestamp, Workload};
+use davy_core::{
+    Digest, Generation, Instance, InstanceId, Millis, Release, ReleaseId, ServiceKey, Source, Timestamp, Workload,
+};
 use serde::{Deserialize, Serialize};
 
 /// Runs instances of releases.
 pub trait Platform: Send + Sync {
     /// Makes what is to run immutable (for `local`: copies the files; for a registry: resolves the digest) and names
     /// it. Repeating it with the same content gives the same digest.
-    fn prepare<'a>(&'a self, key: &'a ServiceKey, source: &'a Source, workload: &'a Workload) -> Boxed<'a, Result<Digest, Error>>;
+    fn prepare<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        source: &'a Source,
+        workload: &'a Workload,
+    ) -> Boxed<'a, Result<Digest, Error>>;
 
     /// Sees to it that `order.count` instances of the release run, keeping those that do. Returns once the order is
     /// taken, not once they are healthy. Refused when a higher generation was seen for the service.
@@ -19,7 +26,13 @@ pub trait Platform: Send + Sync {
 
     /// Stops every instance of the release (first asking, after `grace` by force) and leaves nothing behind. Returns
     /// once they are gone. Nothing there is success. Refused when a higher generation was seen for the service.
-    fn remove<'a>(&'a self, key: &'a ServiceKey, release: &'a ReleaseId, generation: Generation, grace: Millis) -> Boxed<'a, Result<(), Error>>;
+    fn remove<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        release: &'a ReleaseId,
+        generation: Generation,
+        grace: Millis,
+    ) -> Boxed<'a, Result<(), Error>>;
 
     /// The output of a service's instances.
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>>;

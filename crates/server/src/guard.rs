@@ -33,7 +33,8 @@ impl Guard {
         }
         let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         if !token.is_some_and(|token| self.knows(token.trim())) {
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "A001", "the token is missing or is not this server's");
+            let problem =
+                Problem::new(StatusCode::UNAUTHORIZED, "A001", "the token is missing or is not this server's");
             return Err(problem.hint("give --token-file, or run `davy` as the user who ran `davy up`"));
         }
         Ok(())

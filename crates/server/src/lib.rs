@@ -39,7 +39,11 @@ pub(crate) struct Shared {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(engine: Arc<Engine>, options: Options, until: impl Future<Output = ()> + Send) -> io::Result<Option<Stop>> {
+pub async fn serve(
+    engine: Arc<Engine>,
+    options: Options,
+    until: impl Future<Output = ()> + Send,
+) -> io::Result<Option<Stop>> {
     let address: SocketAddr = options.listener.local_addr()?;
     let (stop, mut stopped) = mpsc::unbounded_channel();
     let shared = Shared { engine, stop, guard: Arc::new(Guard::new(&options.token, address)) };

@@ -52,7 +52,9 @@ impl From<EngineError> for Problem {
         match error {
             EngineError::Place(error) => problem.hint(error.hint),
             EngineError::NoService(_) => problem.hint("`davy history` lists what this server knows"),
-            EngineError::Journal(_) => problem.hint("see that the disk is not full and that nothing else holds the database"),
+            EngineError::Journal(_) => {
+                problem.hint("see that the disk is not full and that nothing else holds the database")
+            }
             _ => problem,
         }
     }
@@ -61,7 +63,9 @@ impl From<EngineError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
         response
     }
 }

@@ -195,15 +195,16 @@ async fn events(State(shared): State<Shared>, Query(asked): Query<After>, header
     let from = last.or(asked.after).unwrap_or(0);
     let engine = shared.engine.clone();
     let written = engine.written();
-    let records = stream::unfold((engine, written, from), |(engine, mut written, from): (Arc<Engine>, _, u64)| async move {
-        loop {
-            let records = engine.after(from, 256).await.ok()?;
-            if let Some(last) = records.last().map(|record| record.sequence) {
-                return Some((stream::iter(records), (engine, written, last)));
+    let records =
+        stream::unfold((engine, written, from), |(engine, mut written, from): (Arc<Engine>, _, u64)| async move {
+            loop {
+                let records = engine.after(from, 256).await.ok()?;
+                if let Some(last) = records.last().map(|record| record.sequence) {
+                    return Some((stream::iter(records), (engine, written, last)));
+                }
+                written.changed().await.ok()?;
             }
-            written.changed().await.ok()?;
-        }
-    });
+        });
     let events = records.flatten().filter_map(|record| async move {
         let data = serde_json::to_string(&record).ok()?;
         Some(Ok::<_, Infallible>(sse::Event::default().id(record.sequence.to_string()).event("journal").data(data)))

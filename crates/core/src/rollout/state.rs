@@ -249,16 +249,11 @@ impl Rollout {
             Phase::Holding { since, .. } => {
                 let held = since.plus(policy.hold);
                 match self.steps().get(self.step + 1) {
-                    Some(next) => says(
-                        format!("{next} once the hold has passed and the margin is proven"),
-                        Some(held),
-                    ),
+                    Some(next) => says(format!("{next} once the hold has passed and the margin is proven"), Some(held)),
                     None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
                 }
             }
-            Phase::Baking { since } => {
-                says("the old release is removed".to_owned(), Some(since.plus(policy.bake)))
-            }
+            Phase::Baking { since } => says("the old release is removed".to_owned(), Some(since.plus(policy.bake))),
             Phase::Reverting { .. } => says("all traffic goes back to stable".to_owned(), None),
             Phase::Settling { leaving, .. } => says(format!("release {leaving} takes no new requests"), None),
             Phase::Draining { leaving, since } => says(

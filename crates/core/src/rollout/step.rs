@@ -1,13 +1,14 @@
 //! The decision: a pure function, defined for every state and input.
 
 use super::{
-    Cause, Command, Effect, Event, Input, Look, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, Rollout, Split,
-    State,
+    Cause, Command, Effect, Event, Input, Look, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, Rollout,
+    Split, State,
 };
 use crate::{
-    FallbackCause, Generation, Health, Instance, Millis, Mode, OnDeadline, Release, ReleaseId, Serving, Timestamp, Weight,
+    FallbackCause, Generation, Health, Instance, Millis, Mode, OnDeadline, Release, ReleaseId, Serving, Timestamp,
+    Weight,
 };
-use davy_judge::{Kind, Standing};
+use davy_judge::{Kind, Standing, Verdict};
 
 /// A crash loop is a failed release after so many restarts of its instances.
 const RESTARTS: u32 = 3;
@@ -216,8 +217,9 @@ impl Decision {
     // Looks at the world.
 
     fn look(&mut self, look: &Look) {
-        self.notice_router(look);
+        // Harm first: the router may have gone back for it already, and the reason is the verdict's.
         self.notice_verdict(look);
+        self.notice_router(look);
         self.notice_pause_limit();
         self.replace_missing(look);
         let Some(rollout) = self.state.rollout.clone() else {
@@ -363,7 +365,9 @@ impl Decision {
         if rollout.pause.is_some() {
             return self.serve_again(look, Some(rollout.step));
         }
-        let kind = look.verdict.as_ref().filter(|verdict| verdict.epoch == generation.0).map(|verdict| verdict.kind);
+        // A verdict is about one epoch; blindness is about all.
+        let about = |verdict: &&Verdict| verdict.epoch == generation.0 || verdict.kind == Kind::Blind;
+        let kind = look.verdict.as_ref().filter(about).map(|verdict| verdict.kind);
         let held = self.passed(since, rollout.request.policy.hold);
         let back = rollout.request.kind == RequestKind::Rollback;
         if rollout.is_last_step() {
@@ -523,9 +527,10 @@ impl Decision {
         let Some(rollout) = &self.state.rollout else { return };
         let (outcome, why) = match &rollout.ending {
             Some((outcome, cause)) => (*outcome, cause.sentence()),
-            None if rollout.is_first() => {
-                (Outcome::Promoted, "the first deployment of the service: there was nothing to compare it with".to_owned())
-            }
+            None if rollout.is_first() => (
+                Outcome::Promoted,
+                "the first deployment of the service: there was nothing to compare it with".to_owned(),
+            ),
             None if rollout.request.kind == RequestKind::Rollback => {
                 (Outcome::Promoted, "an earlier release serves again, as asked".to_owned())
             }
@@ -566,11 +571,8 @@ fn health(instance: &Instance) -> String {
 
 /// What a step still lacks at its deadline, in a sentence.
 fn missing(rollout: &Rollout, kind: Option<Kind>, look: &Look) -> String {
-    let weight = rollout.weight();
     match (kind, &look.verdict) {
-        (_, None) | (None, _) => format!("no verdict was reached at {weight}: nothing was measured"),
-        (Some(Kind::Blind), Some(verdict)) => format!("the judge is blind at {weight}: {}", verdict.because),
-        (Some(Kind::NoTraffic), Some(verdict)) => format!("no traffic reaches the canary at {weight}: {}", verdict.because),
-        (Some(_), Some(verdict)) => format!("not proven at {weight}: {}", verdict.because),
+        (Some(_), Some(verdict)) => verdict.because.clone(),
+        _ => format!("no verdict was reached at {}: nothing was measured", rollout.weight()),
     }
 }

@@ -10,11 +10,18 @@ use crate::{
     view,
 };
 use anyhow::Context;
-use davy_core::{RolloutId, ServiceKey, Source, Timestamp, Window, rollout::{Event, Outcome}};
+use davy_core::{
+    RolloutId, ServiceKey, Source, Timestamp, Window,
+    rollout::{Event, Outcome},
+};
 use davy_engine::{Deploy, Engine};
 use davy_ports::{Cursor, Error, Streamed, Telemetry};
 use davy_server::wire::Rollout;
-use std::{path::PathBuf, sync::{Arc, atomic::Ordering}, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The version on trial, as its answers name it.
@@ -97,7 +104,13 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-async fn show(asked: &Demo, server: &Server, folder: &Folder, began: Instant, json: bool) -> Result<(Exit, serde_json::Value), Failure> {
+async fn show(
+    asked: &Demo,
+    server: &Server,
+    folder: &Folder,
+    began: Instant,
+    json: bool,
+) -> Result<(Exit, serde_json::Value), Failure> {
     let plan = Plan::of(asked);
     let exe = std::env::current_exe().context("find the davy executable")?.to_string_lossy().into_owned();
     let engine = &server.engine;
@@ -173,7 +186,12 @@ fn is_over(rollout: &Rollout) -> bool {
 }
 
 /// Shows a rollout until something is so.
-async fn until(engine: &Engine, id: &RolloutId, json: bool, done: impl Fn(&Rollout) -> bool) -> Result<Rollout, Failure> {
+async fn until(
+    engine: &Engine,
+    id: &RolloutId,
+    json: bool,
+    done: impl Fn(&Rollout) -> bool,
+) -> Result<Rollout, Failure> {
     let (mut painted, mut told, began) = (0, String::new(), Instant::now());
     let mut last: Option<Rollout> = None;
     loop {
@@ -185,7 +203,13 @@ async fn until(engine: &Engine, id: &RolloutId, json: bool, done: impl Fn(&Rollo
                 let summary = summary.map_err(|error| Failure::new(Exit::Internal, "D105", error.to_string()))?;
                 let past = Rollout::past(&summary, davy_engine::now());
                 // What was seen while it went on is worth more than what its end alone tells.
-                last.map_or(past.clone(), |last| Rollout { state: past.state, outcome: past.outcome, why: past.why, next: None, ..last })
+                last.map_or(past.clone(), |last| Rollout {
+                    state: past.state,
+                    outcome: past.outcome,
+                    why: past.why,
+                    next: None,
+                    ..last
+                })
             }
         };
         let ended = done(&seen);

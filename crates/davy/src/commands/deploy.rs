@@ -72,7 +72,10 @@ pub(crate) fn dry_run(asked: &Deploy, json: bool) -> Result<Exit, Failure> {
             policy.deadline
         ));
     }
-    output::data(&format!("  100 %: one whole hold of {}, observed; then the old release is kept for {}", policy.hold, policy.bake));
+    output::data(&format!(
+        "  100 %: one whole hold of {}, observed; then the old release is kept for {}",
+        policy.hold, policy.bake
+    ));
     output::data("nothing was changed");
     Ok(DONE)
 }
@@ -83,7 +86,12 @@ fn read(asked: &Deploy, json: bool) -> Result<(Deployment, String), Failure> {
     let found = parsed.and_then(|file| file.resolve(asked.env.as_deref(), asked.service.as_deref()));
     let deployment = found.map_err(|errors| {
         config::show(&errors, &bytes, path, json);
-        let message = format!("{} has {} error{}; nothing was changed", path.display(), errors.len(), if errors.len() == 1 { "" } else { "s" });
+        let message = format!(
+            "{} has {} error{}; nothing was changed",
+            path.display(),
+            errors.len(),
+            if errors.len() == 1 { "" } else { "s" }
+        );
         Failure::new(Exit::Usage, "D080", message)
     })?;
     let text = String::from_utf8(bytes).context("read the file as UTF-8")?;

@@ -30,7 +30,12 @@ pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exi
                 "type": "check", "check": finding.what, "ok": finding.well, "says": finding.says,
             })),
             false => {
-                output::data(&format!("{} {:<9} {}", if finding.well { "ok  " } else { "FAIL" }, finding.what, finding.says));
+                output::data(&format!(
+                    "{} {:<9} {}",
+                    if finding.well { "ok  " } else { "FAIL" },
+                    finding.what,
+                    finding.says
+                ));
             }
         }
     }
@@ -95,7 +100,8 @@ async fn services(server: &Server) -> Vec<Finding> {
         Err(failure) => vec![Finding { what: "server", well: false, says: failure.message }],
         Ok(services) => {
             let ill = |service: &Service| service.instances.iter().any(|instance| instance.health != "healthy");
-            let mut findings = vec![Finding { what: "server", well: true, says: format!("{} services", services.len()) }];
+            let mut findings =
+                vec![Finding { what: "server", well: true, says: format!("{} services", services.len()) }];
             findings.extend(services.iter().filter(|service| ill(service)).map(|service| Finding {
                 what: "instances",
                 well: false,

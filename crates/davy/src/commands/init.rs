@@ -26,7 +26,10 @@ pub(crate) fn run(asked: &Init, json: bool) -> Result<Exit, Failure> {
     file.write_all(text.as_bytes()).with_context(|| format!("write {}", asked.file.display()))?;
     match json {
         true => output::json(&serde_json::json!({ "type": "written", "file": asked.file, "service": service })),
-        false => output::data(&format!("{} written; next: `davy up` in one terminal, `davy deploy --watch` in another", asked.file.display())),
+        false => output::data(&format!(
+            "{} written; next: `davy up` in one terminal, `davy deploy --watch` in another",
+            asked.file.display()
+        )),
     }
     Ok(DONE)
 }

@@ -79,9 +79,8 @@ async fn explain(client: &Client, target: &Target, json: bool) -> Result<Exit, F
     let path = format!("/api/rollouts/{}/report", rollout.id);
     let written: serde_json::Value = client.post(&path, &serde_json::json!({})).await?;
     let file = written.get("path").and_then(|path| path.as_str()).unwrap_or_default().to_owned();
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::new(Exit::Internal, "D091", format!("cannot read the report {file}: {error}"))
-    })?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| Failure::new(Exit::Internal, "D091", format!("cannot read the report {file}: {error}")))?;
     output::data(text.trim_end());
     output::say(&format!("\n{file}"));
     Ok(DONE)
@@ -115,7 +114,10 @@ pub(crate) async fn rollback(asked: Rollback, client: &Client, json: bool) -> Re
     let taken: wire::Taken = client.post(&path, &body).await?;
     match json {
         true => output::json(&serde_json::json!({ "type": "taken", "rollout": taken.rollout })),
-        false => output::data(&format!("{} goes back; rollout {}: `davy rollout watch` shows it", asked.service, taken.rollout)),
+        false => output::data(&format!(
+            "{} goes back; rollout {}: `davy rollout watch` shows it",
+            asked.service, taken.rollout
+        )),
     }
     Ok(DONE)
 }
