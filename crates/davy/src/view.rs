@@ -44,7 +44,7 @@ pub(crate) fn lines(rollout: &Rollout, width: usize) -> Vec<String> {
 pub(crate) fn line(rollout: &Rollout) -> String {
     let verdict = rollout.judged.as_ref().map_or("no verdict yet", |verdict| word(verdict.kind));
     format!(
-        "{} {} canary {} of {} failed, stable {} of {}; {verdict}; next: {}",
+        "{}: {}; canary {} of {} failed, stable {} of {}; {verdict}; next: {}",
         rollout.state,
         weights(rollout),
         rollout.canary.failed,

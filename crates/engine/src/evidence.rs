@@ -35,6 +35,7 @@ pub(crate) struct Collector {
     newest: Generation,
     cursor: Option<Cursor>,
     gap: Option<String>,
+    ended: bool,
     heard: Option<Timestamp>,
     traffic: BTreeMap<Generation, Traffic>,
     canary: Seen,
@@ -66,6 +67,7 @@ impl Collector {
             newest: Generation(0),
             cursor: None,
             gap: None,
+            ended: false,
             heard: None,
             traffic: BTreeMap::new(),
             canary: Seen::default(),
@@ -107,6 +109,9 @@ impl Collector {
             return Vec::new();
         }
         self.count(&window);
+        if self.ended {
+            return Vec::new();
+        }
         let mut closed = Vec::new();
         if window.generation > self.newest {
             closed.extend(self.flush());
@@ -174,8 +179,9 @@ impl Collector {
         (self.canary, self.stable)
     }
 
-    /// Closes what is open.
+    /// Ends the gathering of evidence: gives what is open; traffic is counted on.
     pub(crate) fn close(&mut self) -> Vec<Batch> {
+        self.ended = true;
         self.flush()
     }
 

@@ -152,6 +152,7 @@ impl Reconciler {
         match message {
             Message::Command(command, by, reply) => {
                 let answer = self.decide(Input::Command(command), &by).await;
+                self.publish(None);
                 reply.send(answer).ok();
                 self.look().await;
             }
@@ -368,12 +369,13 @@ impl Reconciler {
         tracing::info!(service = %self.key, rollout, event = name(event), "journal");
         match event {
             Event::RolloutRequested { .. } => self.listen().await,
-            Event::Promoted | Event::Paused { .. } => self.report(self.state.rollout_id().cloned()).await,
+            Event::Paused { .. } => self.report(self.state.rollout_id().cloned()).await,
+            Event::Promoted => {
+                self.end_evidence().await;
+                self.report(self.state.rollout_id().cloned()).await;
+            }
             Event::RolloutFinished { rollout, .. } => {
-                if let Some(collector) = &mut self.collector {
-                    self.unstored.extend(collector.close());
-                }
-                self.store().await;
+                self.end_evidence().await;
                 self.report(Some(rollout.clone())).await;
                 let queued = self.state.rollout.is_some();
                 if !queued {
@@ -383,6 +385,14 @@ impl Reconciler {
             }
             _ => {}
         }
+    }
+
+    /// Stores the rest of the evidence: what comes later is counted and shown, not kept.
+    async fn end_evidence(&mut self) {
+        if let Some(collector) = &mut self.collector {
+            self.unstored.extend(collector.close());
+        }
+        self.store().await;
     }
 
     /// Begins to gather counts for the rollout under way, after what is stored of it.
@@ -396,6 +406,9 @@ impl Reconciler {
         if let Ok(Ok(batches)) = tokio::time::timeout(APPEND, reading).await {
             collector.recover(&batches);
             batches.iter().for_each(|batch| self.digest.add(batch));
+        }
+        if rollout.promoted {
+            collector.close();
         }
         self.unstored.clear();
         self.windows = Some(self.ports.telemetry.windows(&self.key, collector.cursor()));

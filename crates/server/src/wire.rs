@@ -251,7 +251,8 @@ impl Rollout {
             Some((outcome, _)) => Some(*outcome),
             None => rollout.promoted.then_some(Outcome::Promoted),
         };
-        let verdict = live.verdict.clone().filter(|_| !rollout.is_first());
+        let on_trial = !rollout.is_first() && request.kind == RequestKind::Deploy;
+        let verdict = live.verdict.clone().filter(|_| on_trial);
         let first = rollout.is_first().then(|| "the first deployment: there is nothing to compare it with".to_owned());
         Some(Self {
             kind: "rollout".to_owned(),

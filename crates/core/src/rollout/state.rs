@@ -250,6 +250,7 @@ impl Rollout {
                 let held = since.plus(policy.hold);
                 match self.steps().get(self.step + 1) {
                     Some(next) => says(format!("{next} once the hold has passed and the margin is proven"), Some(held)),
+                    None if self.is_first() => says("promoted: there is nothing to compare it with".to_owned(), None),
                     None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
                 }
             }

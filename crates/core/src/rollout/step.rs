@@ -262,7 +262,8 @@ impl Decision {
 
     fn notice_verdict(&mut self, look: &Look) {
         let (Some(rollout), Some(verdict)) = (&self.state.rollout, &look.verdict) else { return };
-        if !rollout.is_forward() {
+        // Nothing is on trial when an earlier release is to serve again, or the first ever.
+        if !rollout.is_forward() || rollout.is_first() || rollout.request.kind == RequestKind::Rollback {
             return;
         }
         let known = rollout.verdict.as_ref();

@@ -6,7 +6,10 @@ use crate::{
     exit::{DONE, Exit, Failure},
     output, view,
 };
-use davy_core::{RolloutId, rollout::Outcome};
+use davy_core::{
+    RolloutId,
+    rollout::{Outcome, RequestKind},
+};
 use davy_server::wire::Rollout;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -103,6 +106,7 @@ fn ended(seen: &Rollout, exit_on_pause: bool, json: bool) -> Option<Exit> {
         false => {
             let why = seen.why.clone().unwrap_or_else(|| match word {
                 "held" => view::held(seen),
+                _ if seen.request == RequestKind::Rollback => "the earlier release serves again".to_owned(),
                 _ => "every step was passed".to_owned(),
             });
             output::data(&format!("{word}: {why}"));
