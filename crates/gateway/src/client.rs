@@ -4,11 +4,7 @@ use crate::frame::{self, Answer, Hello, Request};
 use davy_core::{Generation, ServiceKey, Serving, Snapshot, Window};
 use davy_ports::{Boxed, Cursor, Error, Router, Streamed, Telemetry};
 use futures_util::stream;
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
 /// The longest wait for an answer.

@@ -67,7 +67,10 @@ pub(crate) fn ambiguous<B>(request: &Request<B>) -> Option<&'static str> {
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let asks = connection.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
-    if asks { headers.get(header::UPGRADE).cloned() } else { None }
+    // Another HTTP inside the tunnel would be requests that nobody routes, checks or counts.
+    let http =
+        |protocol: &&HeaderValue| protocol.to_str().map_or(true, |name| name.to_ascii_lowercase().contains("h2c"));
+    if asks { headers.get(header::UPGRADE).filter(|protocol| !http(protocol)).cloned() } else { None }
 }
 
 /// Removes what is meant for one connection only.

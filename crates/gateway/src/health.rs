@@ -9,7 +9,10 @@ use hyper_util::rt::TokioIo;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -67,7 +70,8 @@ async fn answers(address: SocketAddr, check: &HealthCheck) -> bool {
     let driving = tokio::spawn(connection);
     let request = Request::get(path.as_str()).header(header::HOST, address.to_string()).body(Empty::<Bytes>::new());
     let Ok(request) = request else { return false };
-    let well = sender.send_request(request).await.is_ok_and(|response| (200..400).contains(&response.status().as_u16()));
+    let well =
+        sender.send_request(request).await.is_ok_and(|response| (200..400).contains(&response.status().as_u16()));
     driving.abort();
     well
 }

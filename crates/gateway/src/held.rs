@@ -83,7 +83,9 @@ impl Holder {
                     let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: now() });
                     holder.hold(snapshot, mode);
                 }
-                Err(error) => tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out"),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out")
+                }
             }
         }
         holder.compile();
@@ -142,7 +144,8 @@ impl Holder {
 
     pub(crate) fn renew(&mut self, key: &ServiceKey, generation: Generation) -> Result<Serving, Error> {
         let tried = "renew the lease";
-        let held = self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
+        let held =
+            self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
         if held.snapshot.generation != generation {
             let has = held.snapshot.generation;
             return Err(Error::never(tried, format!("generation {has} is held, not {generation}")));
@@ -154,7 +157,8 @@ impl Holder {
     /// Serves the fallback, now. The disk is told afterwards and need not answer.
     pub(crate) fn revert(&mut self, key: &ServiceKey) -> Result<Serving, Error> {
         let tried = "put traffic back";
-        let held = self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
+        let held =
+            self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
         if held.snapshot.fallback.is_none() {
             return Err(Error::never(tried, format!("the snapshot of {key} has no fallback")));
         }
@@ -236,13 +240,8 @@ impl Holder {
             let fallback = held.snapshot.fallback.as_ref();
             let fallback = fallback.and_then(|id| held.snapshot.serve.iter().position(|target| target.release == *id));
             held.epochs.push(Epoch { generation: held.snapshot.generation, weight, counters });
-            let service = Service {
-                targets,
-                fallback,
-                fallen,
-                timeout: held.snapshot.timeout,
-                unserved: held.unserved.clone(),
-            };
+            let service =
+                Service { targets, fallback, fallen, timeout: held.snapshot.timeout, unserved: held.unserved.clone() };
             routes.push((held.snapshot.route.clone(), Arc::new(service)));
         }
         self.health = health;

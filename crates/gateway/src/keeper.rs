@@ -53,7 +53,9 @@ impl Keeper {
             let fits = hello.listen.ip() == asked.ip() && (asked.port() == 0 || asked.port() == hello.listen.port());
             if !fits {
                 let what = format!("this folder's gateway listens on {}, not on {asked}", hello.listen);
-                return Err(Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway"));
+                return Err(
+                    Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway")
+                );
             }
             return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
         }
@@ -145,5 +147,6 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
     }
     child.kill().ok();
     child.wait().ok();
-    Err(Error::later(tried, format!("it did not answer within {START:?}")).hint(format!("see {}", options.log.display())))
+    Err(Error::later(tried, format!("it did not answer within {START:?}"))
+        .hint(format!("see {}", options.log.display())))
 }

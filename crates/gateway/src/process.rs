@@ -40,6 +40,35 @@ pub struct Options {
     pub threads: usize,
 }
 
+impl Options {
+    /// Reads `--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER]`.
+    ///
+    /// # Errors
+    /// Says which word is missing or cannot be read.
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let (mut listen, mut control, mut state, mut threads) = (None, None, None, 1);
+        let mut words = words.into_iter();
+        while let Some(name) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let unreadable = |why: &dyn std::fmt::Display| format!("{name} {value}: {why}");
+            match name.as_str() {
+                "--listen" => listen = Some(value.parse().map_err(|why| unreadable(&why))?),
+                "--control" => control = Some(PathBuf::from(value)),
+                "--state" => state = Some(PathBuf::from(value)),
+                "--threads" => threads = value.parse().map_err(|why| unreadable(&why))?,
+                _ => return Err(format!("{name} is not known")),
+            }
+        }
+        let missing = |name: &str| format!("{name} is missing");
+        Ok(Self {
+            listen: listen.ok_or_else(|| missing("--listen"))?,
+            control: control.ok_or_else(|| missing("--control"))?,
+            state: state.ok_or_else(|| missing("--state"))?,
+            threads,
+        })
+    }
+}
+
 /// Serves until it is told to stop. Becomes the leader of a session of its own.
 ///
 /// # Errors
@@ -71,7 +100,8 @@ pub fn run(options: Options) -> Result<(), Error> {
         };
         std::thread::Builder::new().name(name).spawn(worker).map_err(failed("start a worker thread"))?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
     let served = runtime.block_on(control(&options, Shared::new(holder, listen)));
     drop(lock);
     served.map_err(failed("listen on the control socket"))
@@ -97,9 +127,7 @@ fn lock(options: &Options) -> Result<File, Error> {
     let file = File::create(&path).map_err(|error| Error::never(&tried, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(error) => {
-            Err(Error::never(tried, error).hint("another gateway uses this folder: `davy down` stops it"))
-        }
+        Err(error) => Err(Error::never(tried, error).hint("another gateway uses this folder: `davy down` stops it")),
     }
 }
 

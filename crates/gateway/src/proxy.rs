@@ -19,7 +19,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
-    sync::{Arc, RwLock, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
     task::{Context, Poll},
 };
 
@@ -31,7 +31,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) async fn answer(self: &Rc<Self>, mut request: Request<Incoming>, client: IpAddr) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(
+        self: &Rc<Self>,
+        mut request: Request<Incoming>,
+        client: IpAddr,
+    ) -> Result<Response<Body>, Infallible> {
         if let Some(why) = headers::ambiguous(&request) {
             let mut refusal = own(StatusCode::BAD_REQUEST, "G400", why);
             refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -79,7 +83,11 @@ impl Worker {
         })
     }
 
-    async fn forward(&self, address: SocketAddr, request: Request<Sent>) -> Result<(Response<Incoming>, Sender), Refused> {
+    async fn forward(
+        &self,
+        address: SocketAddr,
+        request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Sender), Refused> {
         let lent = self.pool.lend(address).await.map_err(|_| Refused::Connect)?;
         let (mut sender, reused) = (lent.sender, lent.reused);
         let again = if reused { upstream::again(&request) } else { None };
@@ -103,7 +111,13 @@ impl Worker {
     }
 
     /// The response as it comes, without what was meant for the connection to the instance.
-    fn relay(self: &Rc<Self>, address: SocketAddr, response: Response<Incoming>, sender: Sender, mut under: Under) -> Response<Body> {
+    fn relay(
+        self: &Rc<Self>,
+        address: SocketAddr,
+        response: Response<Incoming>,
+        sender: Sender,
+        mut under: Under,
+    ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
         let outcome = if parts.status.is_server_error() { Outcome::Status } else { Outcome::Answered };

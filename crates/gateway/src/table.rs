@@ -91,7 +91,8 @@ impl Service {
         let count = target.instances.len();
         let start = target.next.fetch_add(1, Relaxed);
         let in_turn = (0..count).map(|offset| &target.instances[(start.wrapping_add(offset)) % count]);
-        let instance = in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())?;
+        let instance =
+            in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())?;
         let under = Under::new(instance.counter.clone(), target.in_flight.clone());
         Some(Chosen { address: instance.address, under })
     }

@@ -117,7 +117,8 @@ async fn connect(address: SocketAddr) -> io::Result<Sender> {
     let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
     let socket = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     socket.set_nodelay(true)?;
-    let shaken = hyper::client::conn::http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
+    let shaken =
+        hyper::client::conn::http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
     let (sender, connection) = shaken.map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {
         // Whoever sends on it learns that it broke.

@@ -1,0 +1,7 @@
+//! The gateway from outside: its real process, real instances, real sockets.
+
+mod control;
+mod counts;
+mod house;
+mod http;
+mod keeper;
