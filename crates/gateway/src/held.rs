@@ -84,7 +84,7 @@ impl Holder {
                     holder.hold(snapshot, mode);
                 }
                 Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out")
+                    tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out");
                 }
             }
         }

@@ -262,7 +262,8 @@ async fn closing() -> SocketAddr {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
-                socket.read(&mut [0; 1024]).await.ok();
+                let mut head = [0; 1024];
+                let _some = socket.read(&mut head).await;
                 socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok();
             });
         }

@@ -37,10 +37,10 @@ use tokio::{
 };
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until a condition holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let since = Instant::now();
     while !condition().await {
         assert!(since.elapsed() < PATIENCE, "waited too long until {what}");
@@ -49,21 +49,21 @@ pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() ->
 }
 
 /// A running gateway with its folder; both are gone when it is dropped.
-pub struct Gateway {
-    pub client: Client,
-    pub address: SocketAddr,
-    pub folder: TempDir,
-    pub child: Child,
+pub(crate) struct Gateway {
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
+    pub(crate) child: Child,
 }
 
 impl Gateway {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let child = Self::spawn(&folder, "127.0.0.1:0", Stdio::inherit());
         Self::greet(folder, child).await
     }
 
-    pub fn spawn(folder: &TempDir, listen: &str, errors: Stdio) -> Child {
+    pub(crate) fn spawn(folder: &TempDir, listen: &str, errors: Stdio) -> Child {
         Command::new(env!("CARGO_BIN_EXE_davy-gateway"))
             .args(["--listen", listen, "--threads", "2", "--control"])
             .arg(folder.path().join("control"))
@@ -83,7 +83,7 @@ impl Gateway {
     }
 
     /// Kills it as a crash would, and starts another on the same folder.
-    pub async fn crash(mut self) -> Self {
+    pub(crate) async fn crash(mut self) -> Self {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         // A dropped gateway has nothing left to end: its folder goes on.
@@ -92,12 +92,12 @@ impl Gateway {
         Self::greet(folder, child).await
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// Every window after a cursor until a condition on all of them holds.
-    pub async fn windows(&self, after: Option<Cursor>, enough: impl Fn(&[Window]) -> bool) -> Vec<Window> {
+    pub(crate) async fn windows(&self, after: Option<Cursor>, enough: impl Fn(&[Window]) -> bool) -> Vec<Window> {
         let mut stream = self.client.windows(&key("shop"), after);
         let mut seen = Vec::new();
         let reading = async {
@@ -112,7 +112,7 @@ impl Gateway {
     }
 
     /// One answer to a request without a body, on a connection of its own.
-    pub async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).header(header::HOST, "shop.test").body(Full::default()).unwrap();
         let response = Connection::open(self.address).await.send(request).await;
         let status = response.status();
@@ -128,23 +128,23 @@ impl Drop for Gateway {
 }
 
 /// A client's connection that is kept.
-pub struct Connection(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+pub(crate) struct Connection(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl Connection {
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         Self(sender)
     }
 
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         self.0.ready().await.unwrap();
         tokio::time::timeout(PATIENCE, self.0.send_request(request)).await.unwrap().unwrap()
     }
 
     /// The status of a request, its body read to the end.
-    pub async fn status(&mut self, path: &str) -> StatusCode {
+    pub(crate) async fn status(&mut self, path: &str) -> StatusCode {
         let request = Request::get(path).header(header::HOST, "shop.test").body(Full::default()).unwrap();
         let response = self.send(request).await;
         let status = response.status();
@@ -153,13 +153,13 @@ impl Connection {
     }
 }
 
-pub async fn text(response: Response<Incoming>) -> Result<String, hyper::Error> {
+pub(crate) async fn text(response: Response<Incoming>) -> Result<String, hyper::Error> {
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What a raw socket gets for these bytes, until the other side closes.
-pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -171,21 +171,21 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 
 /// An instance that does as the path says.
 #[derive(Clone)]
-pub struct Instance {
-    pub address: SocketAddr,
-    pub hits: Arc<AtomicU64>,
-    pub healthy: Arc<AtomicBool>,
+pub(crate) struct Instance {
+    pub(crate) address: SocketAddr,
+    pub(crate) hits: Arc<AtomicU64>,
+    pub(crate) healthy: Arc<AtomicBool>,
     /// What `/hold` waits for.
-    pub release: Arc<Notify>,
-    pub held: Arc<AtomicU64>,
+    pub(crate) release: Arc<Notify>,
+    pub(crate) held: Arc<AtomicU64>,
     /// The body's bytes that `/sink` has read.
-    pub sunk: Arc<AtomicU64>,
-    pub heads: Arc<Mutex<Vec<String>>>,
+    pub(crate) sunk: Arc<AtomicU64>,
+    pub(crate) heads: Arc<Mutex<Vec<String>>>,
     name: &'static str,
 }
 
 impl Instance {
-    pub async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let instance = Self {
             address: listener.local_addr().unwrap(),
@@ -213,7 +213,7 @@ impl Instance {
         instance
     }
 
-    pub fn hits(&self) -> u64 {
+    pub(crate) fn hits(&self) -> u64 {
         self.hits.load(Relaxed)
     }
 
@@ -277,16 +277,16 @@ impl Instance {
     }
 }
 
-pub fn key(service: &str) -> ServiceKey {
+pub(crate) fn key(service: &str) -> ServiceKey {
     let service = ServiceName::new(service).unwrap();
     ServiceKey { service, environment: EnvironmentName::new("production").unwrap() }
 }
 
-pub fn release(name: &str) -> ReleaseId {
+pub(crate) fn release(name: &str) -> ReleaseId {
     ReleaseId::new(name)
 }
 
-pub fn target(name: &str, role: Role, weight: u16, instances: &[&Instance]) -> Target {
+pub(crate) fn target(name: &str, role: Role, weight: u16, instances: &[&Instance]) -> Target {
     let backend =
         |instance: &&Instance| Backend { id: InstanceId::new(instance.address.to_string()), address: instance.address };
     let instances = instances.iter().map(backend).collect();
@@ -294,7 +294,7 @@ pub fn target(name: &str, role: Role, weight: u16, instances: &[&Instance]) -> T
 }
 
 /// A steady state: one release, no fallback, no lease.
-pub fn steady(generation: u64, instances: &[&Instance]) -> Snapshot {
+pub(crate) fn steady(generation: u64, instances: &[&Instance]) -> Snapshot {
     Snapshot {
         key: key("shop"),
         generation: Generation(generation),
@@ -309,7 +309,7 @@ pub fn steady(generation: u64, instances: &[&Instance]) -> Snapshot {
 }
 
 /// A trial: the canary gets so many basis points, stable is the fallback.
-pub fn trial(generation: u64, weight: u16, stable: &Instance, canary: &Instance) -> Snapshot {
+pub(crate) fn trial(generation: u64, weight: u16, stable: &Instance, canary: &Instance) -> Snapshot {
     let rest = target("v1", Role::Stable, 10_000 - weight, &[stable]);
     let canary = target("v2", Role::Canary, weight, &[canary]);
     let fallback = Some(release("v1"));
@@ -318,15 +318,15 @@ pub fn trial(generation: u64, weight: u16, stable: &Instance, canary: &Instance)
 
 /// The counts of a release in all windows together.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Sum {
-    pub routed: u64,
-    pub answered: u64,
-    pub failures: Failures,
+pub(crate) struct Sum {
+    pub(crate) routed: u64,
+    pub(crate) answered: u64,
+    pub(crate) failures: Failures,
     pub client_gone: u64,
-    pub latencies: u64,
+    pub(crate) latencies: u64,
 }
 
-pub fn sum(windows: &[Window], name: &str) -> Sum {
+pub(crate) fn sum(windows: &[Window], name: &str) -> Sum {
     let mut sum = Sum::default();
     let cells = windows.iter().flat_map(|window| &window.cells).filter(|cell| cell.release == release(name));
     for cell in cells {
