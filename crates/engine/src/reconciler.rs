@@ -221,6 +221,10 @@ impl Reconciler {
             self.store().await;
         }
         self.observe().await;
+        if self.reverting.load(Ordering::SeqCst) {
+            // Why traffic went back is in the mailbox: what is seen now is its consequence.
+            return;
+        }
         let listening_since = self.listening_since;
         let verdict = self.collector.as_mut().and_then(|collector| {
             collector.mind_silence(listening_since, now());
