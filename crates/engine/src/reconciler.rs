@@ -381,6 +381,12 @@ impl Reconciler {
             Event::RolloutFinished { rollout, .. } => {
                 self.end_evidence().await;
                 self.report(Some(rollout.clone())).await;
+                let (platform, key) = (self.ports.platform.clone(), self.key.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = bounded(ORDER, "forget old artifacts", platform.prune(&key)).await {
+                        tracing::warn!(service = %key, %error, "old artifacts are still there");
+                    }
+                });
                 let queued = self.state.rollout.is_some();
                 if !queued {
                     self.collector = None;

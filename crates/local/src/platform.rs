@@ -315,6 +315,10 @@ impl Platform for LocalPlatform {
         })
     }
 
+    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(LocalPlatform::prune(self, key))
+    }
+
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {
         Box::pin(async move {
             let lines = logs::read(self.folders.clone(), query.clone());

@@ -34,6 +34,9 @@ pub trait Platform: Send + Sync {
         grace: Millis,
     ) -> Boxed<'a, Result<(), Error>>;
 
+    /// Forgets artifacts that neither run nor are among the newest, which a rollback may need.
+    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>>;
+
     /// The output of a service's instances.
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>>;
 }
