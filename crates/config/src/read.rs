@@ -12,9 +12,32 @@ use std::collections::BTreeMap;
 
 /// Known to the design, not enforced by this version.
 const LATER: &[&str] = &[
-    "image", "user", "volumes", "stop-signal", "secrets", "resources", "pipeline", "notify", "blue-green", "rolling",
-    "recreate", "harm-budget", "latency", "metrics", "min-healthy", "max-surge", "holdback", "margin", "router",
-    "approve", "cluster", "mirror", "sticky", "scale", "slo", "beta",
+    "image",
+    "user",
+    "volumes",
+    "stop-signal",
+    "secrets",
+    "resources",
+    "pipeline",
+    "notify",
+    "blue-green",
+    "rolling",
+    "recreate",
+    "harm-budget",
+    "latency",
+    "metrics",
+    "min-healthy",
+    "max-surge",
+    "holdback",
+    "margin",
+    "router",
+    "approve",
+    "cluster",
+    "mirror",
+    "sticky",
+    "scale",
+    "slo",
+    "beta",
 ];
 
 pub(crate) const TOP: &[&str] =
@@ -75,7 +98,11 @@ impl File {
         let list = || self.environments.iter().map(EnvironmentName::as_str).collect::<Vec<_>>().join(", ");
         if let Some(other) = service.filter(|service| *service != self.service.as_str()) {
             let message = format!("the file is about `{}`, not `{other}`", self.service);
-            return Err(vec![top.error(codes::SERVICE, message, "name the file with --file, or leave the service out")]);
+            return Err(vec![top.error(
+                codes::SERVICE,
+                message,
+                "name the file with --file, or leave the service out",
+            )]);
         }
         let found = match (environment, self.environments.as_slice()) {
             (None, [only]) => Some(only),
@@ -148,26 +175,43 @@ impl Reader {
             _ if node.is_null() => return Some(Map::new()),
             _ => {
                 let message = format!("{what} is {}, not a mapping", node.kind());
-                return self.fail(node.span, codes::TYPE, message, format!("write keys and values: {}", known.join(", ")));
+                return self.fail(
+                    node.span,
+                    codes::TYPE,
+                    message,
+                    format!("write keys and values: {}", known.join(", ")),
+                );
             }
         };
         let mut map = Map::new();
         for (key, value) in pairs {
             let Value::Text(name, _) = &key.value else {
-                self.fail::<()>(key.span, codes::TYPE, format!("a key is {}, not a text", key.kind()), "keys are names");
+                self.fail::<()>(
+                    key.span,
+                    codes::TYPE,
+                    format!("a key is {}, not a text", key.kind()),
+                    "keys are names",
+                );
                 continue;
             };
             if known.contains(&name.as_str()) {
                 map.insert(name.as_str(), value);
             } else if LATER.contains(&name.as_str()) {
                 let message = format!("`{name}` is not enforced by this version");
-                let hint = if name == "image" { "use `command` on `local`, or a later version" } else { "remove it, or use a later version" };
+                let hint = if name == "image" {
+                    "use `command` on `local`, or a later version"
+                } else {
+                    "remove it, or use a later version"
+                };
                 self.fail::<()>(key.span, codes::NOT_ENFORCED, message, hint);
             } else {
                 let near = known.iter().map(|other| (strsim::damerau_levenshtein(name, other), *other)).min();
                 let near = near.filter(|(distance, other)| *distance <= 2.max(other.len() / 3));
                 let all = known.join(", ");
-                let hint = near.map_or_else(|| format!("there are: {all}"), |(_, near)| format!("did you mean `{near}`? There are: {all}"));
+                let hint = near.map_or_else(
+                    || format!("there are: {all}"),
+                    |(_, near)| format!("did you mean `{near}`? There are: {all}"),
+                );
                 self.fail::<()>(key.span, codes::UNKNOWN, format!("there is no key `{name}` in {what}"), hint);
             }
         }
@@ -268,7 +312,14 @@ impl Reader {
         let text = self.text(node, "command")?;
         let split = match words::split(text) {
             Ok(split) => split,
-            Err(why) => return self.fail(node.span, codes::WORDS, format!("the command: {why}"), "there is no shell; close every quote"),
+            Err(why) => {
+                return self.fail(
+                    node.span,
+                    codes::WORDS,
+                    format!("the command: {why}"),
+                    "there is no shell; close every quote",
+                );
+            }
         };
         if split.is_empty() {
             return self.fail(node.span, codes::WORDS, "the command is empty", "such as `./logo --port $PORT`");
@@ -284,7 +335,12 @@ impl Reader {
         }
         if !told {
             let message = "no port: the command is not told where to listen";
-            return self.fail(node.span, codes::PORT, message, "write $PORT where the port belongs, such as `--port $PORT`");
+            return self.fail(
+                node.span,
+                codes::PORT,
+                message,
+                "write $PORT where the port belongs, such as `--port $PORT`",
+            );
         }
         Some(split)
     }
@@ -306,9 +362,15 @@ impl Reader {
 
     fn path(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node, "path")?;
-        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\'));
+        let plain =
+            text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\'));
         if !text.starts_with('/') || !plain {
-            return self.fail(node.span, codes::ROUTE, format!("`{text}` is not a path"), "a path begins with /, such as /healthz");
+            return self.fail(
+                node.span,
+                codes::ROUTE,
+                format!("`{text}` is not a path"),
+                "a path begins with /, such as /healthz",
+            );
         }
         Some(text.to_owned())
     }
@@ -323,13 +385,20 @@ impl Reader {
             && let Some(host) = self.text(node, "host")
         {
             let label = |label: &str| {
-                !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                !label.is_empty()
+                    && label.len() <= 63
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             };
             match host.len() <= 253 && host.split('.').all(label) {
                 true => route.host = Some(host.to_ascii_lowercase()),
                 false => {
                     let message = format!("`{host}` is not a host name");
-                    self.fail::<()>(node.span, codes::ROUTE, message, "such as logo.example.com, without scheme and port");
+                    self.fail::<()>(
+                        node.span,
+                        codes::ROUTE,
+                        message,
+                        "such as logo.example.com, without scheme and port",
+                    );
                 }
             }
         }
@@ -341,7 +410,12 @@ impl Reader {
         let Some(node) = node else { return default() };
         let Value::Map(pairs) = &node.value else {
             let message = format!("`environments` is {}, not a mapping", node.kind());
-            self.fail::<()>(node.span, codes::TYPE, message, "such as environments: { production: { platform: local } }");
+            self.fail::<()>(
+                node.span,
+                codes::TYPE,
+                message,
+                "such as environments: { production: { platform: local } }",
+            );
             return Vec::new();
         };
         if pairs.is_empty() {
@@ -359,7 +433,12 @@ impl Reader {
                     self.fail::<()>(platform.span, codes::NOT_ENFORCED, message, "this version has `local`");
                 }
                 Some(other) => {
-                    self.fail::<()>(platform.span, codes::RANGE, format!("there is no platform `{other}`"), "this version has `local`");
+                    self.fail::<()>(
+                        platform.span,
+                        codes::RANGE,
+                        format!("there is no platform `{other}`"),
+                        "this version has `local`",
+                    );
                 }
             }
         }
@@ -408,7 +487,14 @@ impl Reader {
     fn canary(&mut self, node: &Node, policy: &mut Policy) {
         if matches!(&node.value, Value::Text(text, _) if text == "auto") {
             let message = "`canary: auto` is not in this version";
-            return self.fail(node.span, codes::NOT_ENFORCED, message, "name the steps: canary: { steps: [1%, 10%, 50%, 100%] }").unwrap_or(());
+            return self
+                .fail(
+                    node.span,
+                    codes::NOT_ENFORCED,
+                    message,
+                    "name the steps: canary: { steps: [1%, 10%, 50%, 100%] }",
+                )
+                .unwrap_or(());
         }
         let Some(map) = self.map(node, "`canary`", CANARY) else { return };
         if let Some(steps) = map.get("steps").and_then(|node| self.steps(node)) {
@@ -417,19 +503,26 @@ impl Reader {
         if let Some(hold) = map.get("hold").and_then(|node| self.duration(node, "hold", Millis(100))) {
             policy.hold = hold;
         }
-        if let Some(deadline) = map.get("deadline").and_then(|node| self.duration(node, "deadline", Millis::seconds(1))) {
+        if let Some(deadline) = map.get("deadline").and_then(|node| self.duration(node, "deadline", Millis::seconds(1)))
+        {
             policy.deadline = deadline;
         }
         if policy.hold >= policy.deadline {
             let at = map.get("hold").or_else(|| map.get("deadline")).map_or(node.span, |node| node.span);
-            let message = format!("the hold of {} does not end before the deadline of {}", policy.hold, policy.deadline);
+            let message =
+                format!("the hold of {} does not end before the deadline of {}", policy.hold, policy.deadline);
             self.fail::<()>(at, codes::RANGE, message, "a step's deadline is longer than its hold");
         }
     }
 
     fn steps(&mut self, node: &Node) -> Option<Vec<Weight>> {
         if matches!(&node.value, Value::Text(text, _) if text == "auto") {
-            return self.fail(node.span, codes::NOT_ENFORCED, "`auto` is not in this version", "name the weights: [1%, 10%, 50%, 100%]");
+            return self.fail(
+                node.span,
+                codes::NOT_ENFORCED,
+                "`auto` is not in this version",
+                "name the weights: [1%, 10%, 50%, 100%]",
+            );
         }
         let Value::List(list) = &node.value else {
             let message = format!("`steps` is {}, not a list", node.kind());
@@ -445,7 +538,10 @@ impl Reader {
                     self.fail::<()>(item.span, code, format!("`{text}` is not a weight"), hint);
                 }
                 Ok(weight) if steps.last().is_some_and(|last| weight <= *last) => {
-                    let message = format!("the weights do not rise: {text} does not follow {}", steps.last().copied().unwrap_or_default());
+                    let message = format!(
+                        "the weights do not rise: {text} does not follow {}",
+                        steps.last().copied().unwrap_or_default()
+                    );
                     self.fail::<()>(item.span, codes::STEPS, message, "each weight is larger than the one before it");
                     steps.push(weight);
                 }
@@ -477,14 +573,26 @@ impl Reader {
             match text.parse::<f64>() {
                 Ok(alpha) if alpha > 0.0 && alpha <= 0.5 => policy.analysis.alpha = alpha,
                 Ok(_) => {
-                    self.fail::<()>(node.span, codes::RANGE, format!("`alpha` is {text}"), "above 0 and at most 0.5, such as 0.01");
+                    self.fail::<()>(
+                        node.span,
+                        codes::RANGE,
+                        format!("`alpha` is {text}"),
+                        "above 0 and at most 0.5, such as 0.01",
+                    );
                 }
                 Err(_) => {
-                    self.fail::<()>(node.span, codes::TYPE, format!("`alpha` is `{text}`, not a number"), "such as 0.01");
+                    self.fail::<()>(
+                        node.span,
+                        codes::TYPE,
+                        format!("`alpha` is `{text}`, not a number"),
+                        "such as 0.01",
+                    );
                 }
             }
         }
-        let Some(map) = map.get("error-rate").and_then(|node| self.map(node, "`error-rate`", ERROR_RATE)) else { return };
+        let Some(map) = map.get("error-rate").and_then(|node| self.map(node, "`error-rate`", ERROR_RATE)) else {
+            return;
+        };
         if let Some(node) = map.get("max")
             && let Some(text) = self.text(node, "max")
         {

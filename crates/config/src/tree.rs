@@ -89,11 +89,17 @@ pub(crate) fn read(text: &str) -> Result<Node, Diagnostic> {
     for next in Parser::new_from_str(text) {
         let (event, span) = next.map_err(|error| {
             let span = builder.place(error.marker().line(), error.marker().col(), 1);
-            span.error(codes::SYNTAX, format!("this is not YAML: {error}"), "look at the indentation, quotes and brackets here")
+            span.error(
+                codes::SYNTAX,
+                format!("this is not YAML: {error}"),
+                "look at the indentation, quotes and brackets here",
+            )
         })?;
         builder.event(event, span)?;
     }
-    builder.document.ok_or_else(|| TOP.error(codes::EMPTY, "the file is empty", "`davy init` writes a file to start from"))
+    builder
+        .document
+        .ok_or_else(|| TOP.error(codes::EMPTY, "the file is empty", "`davy init` writes a file to start from"))
 }
 
 #[derive(Default)]
@@ -128,7 +134,11 @@ impl Builder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(place.error(codes::DOCUMENTS, "a second document begins here", "remove the `---` and what follows"));
+                    return Err(place.error(
+                        codes::DOCUMENTS,
+                        "a second document begins here",
+                        "remove the `---` and what follows",
+                    ));
                 }
                 Ok(())
             }
@@ -138,7 +148,13 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let known = self.anchors.get(&anchor).cloned();
-                let node = known.ok_or_else(|| place.error(codes::SYNTAX, "this alias stands for nothing", "name an anchor that is complete before it"))?;
+                let node = known.ok_or_else(|| {
+                    place.error(
+                        codes::SYNTAX,
+                        "this alias stands for nothing",
+                        "name an anchor that is complete before it",
+                    )
+                })?;
                 let size = size(&node);
                 self.add(Node { span: place, ..node }, 0, size)
             }
@@ -185,7 +201,8 @@ impl Builder {
         match open.key.take() {
             None => {
                 if let Value::Text(text, _) = &node.value
-                    && let Some((first, _)) = map.iter().find(|(key, _)| matches!(&key.value, Value::Text(known, _) if known == text))
+                    && let Some((first, _)) =
+                        map.iter().find(|(key, _)| matches!(&key.value, Value::Text(known, _) if known == text))
                 {
                     let message = format!("`{text}` is given twice, first in line {}", first.span.line);
                     return Err(node.span.error(codes::DUPLICATE, message, "remove one of the two"));

@@ -63,6 +63,10 @@ pub(crate) fn weight(text: &str) -> Result<Weight, String> {
         return Err("a weight has at most two decimals".to_owned());
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within 0 and 10000")]
-    let points = if (1.0..=10_000.0).contains(&whole) { whole as u16 } else { return Err("a weight is 0.01% to 100%".to_owned()) };
+    let points = if (1.0..=10_000.0).contains(&whole) {
+        whole as u16
+    } else {
+        return Err("a weight is 0.01% to 100%".to_owned());
+    };
     Weight::new(points).map_err(|error| error.to_string())
 }

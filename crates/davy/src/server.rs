@@ -37,7 +37,7 @@ pub(crate) fn local(home: &Home) -> Result<LocalPlatform, Failure> {
 }
 
 impl Server {
-    /// Starts everything but the API. `blind` replaces the gateway's counts by another source.
+    /// Starts everything but the API. `telemetry` stands in for the gateway's counts.
     pub(crate) async fn start(
         home: Home,
         listen: SocketAddr,
@@ -48,6 +48,22 @@ impl Server {
             let message = format!("the API would listen on {listen}, which is not a loopback address, without TLS");
             return Err(Failure::new(Exit::Usage, "D030", message).hint("use 127.0.0.1 and reach it through SSH"));
         }
+        let fresh = !home.data.exists();
+        let data = home.data.clone();
+        let started = Self::assemble(home, listen, gateway, telemetry).await;
+        if started.is_err() && fresh {
+            // Nothing of a server that never ran is worth keeping.
+            std::fs::remove_dir_all(data).ok();
+        }
+        started
+    }
+
+    async fn assemble(
+        home: Home,
+        listen: SocketAddr,
+        gateway: SocketAddr,
+        telemetry: Option<Arc<dyn Telemetry>>,
+    ) -> Result<Self, Failure> {
         home.create()?;
         let lock = home.lock()?;
         let token = home.token()?;

@@ -7,7 +7,7 @@ use crate::{
 };
 use davy_core::{
     Actor, Mode, Policy, Release, ReleaseId, RolloutId, ServiceKey, Source, Timestamp, Workload,
-    rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Sight, State},
+    rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight, State},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
@@ -259,8 +259,7 @@ impl Engine {
     async fn revert_now(&self, handle: &Handle, cause: Cause) -> bool {
         let (key, on_trial) = {
             let live = handle.live.borrow();
-            let on_trial =
-                live.state.rollout.as_ref().is_some_and(|rollout| rollout.is_forward()) && live.state.leased();
+            let on_trial = live.state.rollout.as_ref().is_some_and(Rollout::is_forward) && live.state.leased();
             (live.key.clone(), on_trial)
         };
         if !on_trial {

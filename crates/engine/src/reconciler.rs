@@ -85,6 +85,7 @@ pub struct Live {
 
 /// What is sent to a reconciler.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "messages are rare: a box would only be in the way")]
 pub(crate) enum Message {
     /// A person asks.
     Command(Command, Actor, oneshot::Sender<Result<(), Refusal>>),

@@ -2,10 +2,11 @@
 //! only himself.
 
 use crate::{
+    disk::Disk,
     frame::{self, Answer, Hello, Request},
     held::Holder,
 };
-use davy_core::HealthCheck;
+use davy_core::{HealthCheck, ServiceKey, Serving, Snapshot};
 use davy_ports::Error;
 use std::{
     io,
@@ -27,25 +28,31 @@ const STALLED: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Shared {
     holder: Arc<Mutex<Holder>>,
+    disk: Arc<Disk>,
     hello: Arc<Hello>,
     ticks: watch::Sender<u64>,
     pub(crate) ended: Arc<Notify>,
 }
 
 impl Shared {
-    pub(crate) fn new(holder: Holder, listen: SocketAddr) -> Self {
+    pub(crate) fn new(holder: Holder, disk: Disk, listen: SocketAddr) -> Self {
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: holder.boot().to_owned(),
             listen,
             pid: std::process::id(),
         };
-        let (holder, hello) = (Arc::new(Mutex::new(holder)), Arc::new(hello));
-        Self { holder, hello, ticks: watch::Sender::new(0), ended: Arc::default() }
+        let (holder, disk, hello) = (Arc::new(Mutex::new(holder)), Arc::new(disk), Arc::new(hello));
+        Self { holder, disk, hello, ticks: watch::Sender::new(0), ended: Arc::default() }
     }
 
     fn holder(&self) -> MutexGuard<'_, Holder> {
         self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests under way, of all services.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.holder().under_way()
     }
 
     pub(crate) fn instances(&self) -> Vec<(SocketAddr, HealthCheck, Arc<AtomicBool>)> {
@@ -98,7 +105,7 @@ impl Shared {
             }
         }
         let last = matches!(request, Request::Shutdown);
-        let answer = self.answer(request);
+        let answer = self.answer(request).await;
         send(&mut socket, &answer).await?;
         if last {
             self.ended.notify_one();
@@ -106,19 +113,48 @@ impl Shared {
         Ok(())
     }
 
-    fn answer(&self, request: Request) -> Answer {
-        let serving = |serving: Result<davy_core::Serving, Error>| match serving {
+    async fn answer(&self, request: Request) -> Answer {
+        let serving = |serving: Result<Serving, Error>| match serving {
             Ok(serving) => Answer::Serving(Some(Box::new(serving))),
             Err(error) => Answer::Error(error),
         };
         match request {
             Request::Hello => Answer::Hello((*self.hello).clone()),
-            Request::Serve(snapshot) => serving(self.holder().serve(snapshot)),
+            Request::Serve(snapshot) => serving(self.serve(&snapshot).await),
             Request::Renew { key, generation } => serving(self.holder().renew(&key, generation)),
-            Request::Revert { key } => serving(self.holder().revert(&key)),
+            Request::Revert { key } => serving(self.revert(&key)),
             Request::Observe { key } => Answer::Serving(self.holder().observe(&key).map(Box::new)),
             Request::Windows { .. } | Request::Shutdown => Answer::Done,
         }
+    }
+
+    /// On disk first, then served. Nobody else waits for the disk.
+    async fn serve(&self, snapshot: &Snapshot) -> Result<Serving, Error> {
+        let prepared = self.holder().prepare(snapshot)?;
+        let Some(writing) = prepared else {
+            let nothing = || Error::later("serve a snapshot", "it is gone meanwhile");
+            return self.holder().observe(&snapshot.key).ok_or_else(nothing);
+        };
+        let disk = self.disk.clone();
+        let stored = tokio::task::spawn_blocking(move || disk.write(&writing).map(|()| writing)).await;
+        let failed = |error: io::Error| {
+            Error::later("keep the snapshot on disk", error).hint("see that the gateway's disk is there and not full")
+        };
+        let writing = stored.map_err(io::Error::other).and_then(|written| written).map_err(failed)?;
+        self.holder().serve(writing)
+    }
+
+    fn revert(&self, key: &ServiceKey) -> Result<Serving, Error> {
+        let (serving, writing) = self.holder().revert(key)?;
+        if let Some(writing) = writing {
+            let (disk, key) = (self.disk.clone(), key.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = disk.write(&writing) {
+                    tracing::error!(%key, %error, "traffic is back, but the disk does not know");
+                }
+            });
+        }
+        Ok(serving)
     }
 }
 

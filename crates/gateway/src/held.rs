@@ -2,19 +2,16 @@
 
 use crate::{
     count::Counter,
+    disk::{Stored, Writing},
     table::{Instance, Service, Table, Target},
 };
 use davy_core::{
     FallbackCause, Generation, Mode, ReleaseId, Role, ServiceKey, Serving, Snapshot, Timestamp, Weight, Window,
 };
 use davy_ports::{Cursor, Error};
-use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::{self, File},
-    io::{self, Write},
     net::SocketAddr,
-    path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -29,8 +26,8 @@ const KEPT: usize = 900;
 pub(crate) struct Holder {
     services: BTreeMap<ServiceKey, Held>,
     table: Arc<RwLock<Arc<Table>>>,
-    folder: PathBuf,
     boot: String,
+    tickets: u64,
     health: BTreeMap<SocketAddr, Arc<AtomicBool>>,
 }
 
@@ -38,6 +35,8 @@ struct Held {
     snapshot: Snapshot,
     mode: Mode,
     renewed: Instant,
+    /// Of the latest revert: what was asked before it is not served any more.
+    ticket: u64,
     epochs: Vec<Epoch>,
     in_flight: BTreeMap<ReleaseId, Arc<AtomicU64>>,
     unserved: Arc<AtomicU64>,
@@ -53,43 +52,26 @@ struct Epoch {
     counters: Vec<Arc<Counter>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    snapshot: Snapshot,
-    reverted: bool,
-}
-
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Holder {
-    /// Takes up the snapshots on disk. One that ran under a lease serves its fallback until a newer one comes.
-    pub(crate) fn open(folder: PathBuf, boot: String, table: Arc<RwLock<Arc<Table>>>) -> io::Result<Self> {
-        let mut holder = Self { services: BTreeMap::new(), table, folder, boot, health: BTreeMap::new() };
-        for entry in fs::read_dir(&holder.folder)? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            match fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice::<Stored>(&bytes)?)) {
-                Ok(Stored { snapshot, reverted }) => {
-                    let cause = match (reverted, &snapshot.lease) {
-                        (true, _) => Some(FallbackCause::Revert),
-                        (false, Some(_)) => Some(FallbackCause::Restart),
-                        (false, None) => None,
-                    };
-                    let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: now() });
-                    holder.hold(snapshot, mode);
-                }
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "a stored snapshot cannot be read; it is left out");
-                }
-            }
+    /// Takes up the snapshots that were on disk. One that ran under a lease serves its fallback until a newer one comes.
+    pub(crate) fn open(stored: Vec<Stored>, boot: String, table: Arc<RwLock<Arc<Table>>>) -> Self {
+        let mut holder = Self { services: BTreeMap::new(), table, boot, health: BTreeMap::new(), tickets: 0 };
+        for Stored { snapshot, reverted } in stored {
+            let cause = match (reverted, &snapshot.lease) {
+                (true, _) => Some(FallbackCause::Revert),
+                (false, Some(_)) => Some(FallbackCause::Restart),
+                (false, None) => None,
+            };
+            let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: now() });
+            holder.hold(snapshot, mode);
         }
         holder.compile();
-        Ok(holder)
+        holder
     }
 
     pub(crate) fn boot(&self) -> &str {
@@ -102,6 +84,7 @@ impl Holder {
             snapshot: snapshot.clone(),
             mode: mode.clone(),
             renewed: Instant::now(),
+            ticket: 0,
             epochs: Vec::new(),
             in_flight: BTreeMap::new(),
             unserved: Arc::default(),
@@ -114,14 +97,14 @@ impl Holder {
         held.renewed = Instant::now();
     }
 
-    /// Serves a snapshot, once it is on disk.
-    pub(crate) fn serve(&mut self, snapshot: Snapshot) -> Result<Serving, Error> {
+    /// The first half of serving a snapshot: what must be on disk before the second. None: it is served already.
+    pub(crate) fn prepare(&mut self, snapshot: &Snapshot) -> Result<Option<Writing>, Error> {
         let tried = "serve a snapshot";
         snapshot.check().map_err(|error| Error::never(tried, error))?;
-        let key = snapshot.key.clone();
-        if let Some(held) = self.services.get(&key) {
-            if held.snapshot == snapshot {
-                return Ok(self.serving(&key, held));
+        let key = &snapshot.key;
+        if let Some(held) = self.services.get(key) {
+            if held.snapshot == *snapshot {
+                return Ok(None);
             }
             if held.snapshot.generation >= snapshot.generation {
                 let (has, got) = (held.snapshot.generation, snapshot.generation);
@@ -129,17 +112,33 @@ impl Holder {
             }
         }
         let route = &snapshot.route;
-        let clash = self.services.values().find(|held| held.snapshot.key != key && held.snapshot.route == *route);
+        let clash = self.services.values().find(|held| held.snapshot.key != *key && held.snapshot.route == *route);
         if let Some(held) = clash {
             let host = route.host.as_deref().unwrap_or("every host");
             let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);
             return Err(Error::never(tried, what).hint("give the service a `route` of its own: another host or path"));
         }
-        self.store(&Stored { snapshot: snapshot.clone(), reverted: false })
-            .map_err(|error| Error::later("keep the snapshot on disk", error).hint("see that the disk is not full"))?;
-        self.hold(snapshot, Mode::Split);
-        self.compile();
+        Ok(Some(self.writing(snapshot.clone(), false)))
+    }
+
+    /// The second half: serves a snapshot that is on disk, unless traffic was put back or another snapshot was served
+    /// since the first half.
+    pub(crate) fn serve(&mut self, writing: Writing) -> Result<Serving, Error> {
+        let (ticket, snapshot) = (writing.ticket, writing.stored.snapshot);
+        let key = snapshot.key.clone();
+        if self.services.get(&key).is_some_and(|held| held.ticket > ticket) {
+            return Err(Error::later("serve a snapshot", "something later was asked for the service meanwhile"));
+        }
+        if self.prepare(&snapshot)?.is_some() {
+            self.hold(snapshot, Mode::Split);
+            self.compile();
+        }
         self.seen(&key)
+    }
+
+    fn writing(&mut self, snapshot: Snapshot, reverted: bool) -> Writing {
+        self.tickets += 1;
+        Writing { ticket: self.tickets, stored: Stored { snapshot, reverted } }
     }
 
     pub(crate) fn renew(&mut self, key: &ServiceKey, generation: Generation) -> Result<Serving, Error> {
@@ -155,23 +154,29 @@ impl Holder {
     }
 
     /// Serves the fallback, now. The disk is told afterwards and need not answer.
-    pub(crate) fn revert(&mut self, key: &ServiceKey) -> Result<Serving, Error> {
+    pub(crate) fn revert(&mut self, key: &ServiceKey) -> Result<(Serving, Option<Writing>), Error> {
         let tried = "put traffic back";
-        let held =
-            self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
+        let held = self.services.get(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
         if held.snapshot.fallback.is_none() {
             return Err(Error::never(tried, format!("the snapshot of {key} has no fallback")));
         }
         let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert, .. });
+        let mut writing = None;
         if !reverted {
-            held.mode = Mode::Fallback { cause: FallbackCause::Revert, at: now() };
-            let stored = Stored { snapshot: held.snapshot.clone(), reverted: true };
-            self.compile();
-            if let Err(error) = self.store(&stored) {
-                tracing::error!(%key, %error, "traffic is back, but the disk does not know");
+            let told = self.writing(held.snapshot.clone(), true);
+            if let Some(held) = self.services.get_mut(key) {
+                held.ticket = told.ticket;
+                held.mode = Mode::Fallback { cause: FallbackCause::Revert, at: now() };
             }
+            writing = Some(told);
+            self.compile();
         }
-        self.seen(key)
+        Ok((self.seen(key)?, writing))
+    }
+
+    /// Requests under way, of all services.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.services.values().flat_map(|held| held.in_flight.values()).map(|count| count.load(Relaxed)).sum()
     }
 
     pub(crate) fn observe(&self, key: &ServiceKey) -> Option<Serving> {
@@ -190,12 +195,6 @@ impl Holder {
             boot: self.boot.clone(),
             in_flight: in_flight.filter(|(_, count)| *count > 0).collect(),
         }
-    }
-
-    fn store(&self, stored: &Stored) -> io::Result<()> {
-        let key = &stored.snapshot.key;
-        let path = self.folder.join(format!("{}_{}.json", key.environment, key.service));
-        replace(&path, &serde_json::to_vec(stored)?)
     }
 
     /// Every instance with how it is to be checked.
@@ -308,18 +307,4 @@ impl Held {
         let served = |release: &ReleaseId| self.snapshot.serve.iter().any(|target| target.release == *release);
         self.in_flight.retain(|release, count| served(release) || count.load(Relaxed) > 0);
     }
-}
-
-/// Replaces a file whole: after a crash it is the old or the new one.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
-        fs::remove_file(&temporary).ok();
-    })?;
-    fs::rename(&temporary, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }

@@ -140,8 +140,7 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
             let text = fs::read(&options.log).unwrap_or_default();
             let begins = usize::try_from(begins).unwrap_or(0).min(text.len());
             let said = String::from_utf8_lossy(&text[begins..]).trim().to_owned();
-            let said = if said.is_empty() { status.to_string() } else { said };
-            return Err(Error::never(tried, said));
+            return Err(failure(&said, &status.to_string()));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -149,4 +148,13 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
     child.wait().ok();
     Err(Error::later(tried, format!("it did not answer within {START:?}"))
         .hint(format!("see {}", options.log.display())))
+}
+
+/// What a gateway that could not start said, without what its own command line put around it.
+fn failure(said: &str, status: &str) -> Error {
+    let (message, hint) = said.split_once("\n  help: ").unwrap_or((said, ""));
+    let message =
+        message.strip_prefix("error[").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, rest)| rest);
+    let message = if message.is_empty() { status } else { message };
+    Error::never("start the gateway", message).hint(hint.trim())
 }

@@ -4,6 +4,7 @@
 mod client;
 mod control;
 mod count;
+mod disk;
 mod frame;
 mod headers;
 mod health;

@@ -2,6 +2,7 @@
 
 use crate::{
     control::Shared,
+    disk::{self, Disk},
     health,
     held::{self, Holder},
     proxy::Worker,
@@ -19,11 +20,14 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// How long a client may take for a request's head, and a connection may be idle.
 const HEAD: Duration = Duration::from_secs(60);
+/// How long requests under way may take to finish once it is told to stop.
+const FINISH: Duration = Duration::from_secs(3);
 /// No request's head is longer.
 const BUFFER: usize = 64 * 1024;
 
@@ -85,29 +89,36 @@ pub fn run(options: Options) -> Result<(), Error> {
     let lock = lock(&options)?;
     let listener = bind(&options)?;
     let listen = listener.local_addr().map_err(failed("ask for the address"))?;
-    let remembered = held::replace(&options.state.join("listen"), listen.to_string().as_bytes());
+    let remembered = disk::replace(&options.state.join("listen"), listen.to_string().as_bytes());
     remembered.map_err(failed(&format!("write to {}", options.state.display())))?;
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
-    let holder = Holder::open(options.state.clone(), boot, table.clone()).map_err(failed("read the snapshots"))?;
+    let disk = Disk::new(options.state.clone());
+    let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone());
+    let ending = watch::Sender::new(false);
     for number in 0..options.threads.max(1) {
         let (listener, table) = (listener.try_clone().map_err(failed("share the listener"))?, table.clone());
+        let ending = ending.subscribe();
         let name = format!("worker-{number}");
         let worker = move || {
-            if let Err(error) = work(listener, table) {
+            if let Err(error) = work(listener, table, ending) {
                 tracing::error!(%error, "a worker ended");
             }
         };
         std::thread::Builder::new().name(name).spawn(worker).map_err(failed("start a worker thread"))?;
     }
+    // Each worker has its own now: the port is free once they have stopped.
+    drop(listener);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
-    let served = runtime.block_on(control(&options, Shared::new(holder, listen)));
+    let served = runtime.block_on(control(&options, Shared::new(holder, disk, listen), &ending));
+    // A disk that hangs does not keep the process.
+    runtime.shutdown_background();
     drop(lock);
     served.map_err(failed("listen on the control socket"))
 }
 
-async fn control(options: &Options, shared: Shared) -> io::Result<()> {
+async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>) -> io::Result<()> {
     // The lock is held: a socket that is there belonged to a gateway that is no more.
     fs::remove_file(&options.control).ok();
     let listener = tokio::net::UnixListener::bind(&options.control)?;
@@ -115,9 +126,17 @@ async fn control(options: &Options, shared: Shared) -> io::Result<()> {
     let ended = shared.ended.clone();
     tokio::spawn(shared.clone().count());
     tokio::spawn(health::watch(shared.clone()));
-    tokio::spawn(shared.listen(listener));
+    tokio::spawn(shared.clone().listen(listener));
     ended.notified().await;
     fs::remove_file(&options.control).ok();
+    ending.send_replace(true);
+    let since = Instant::now();
+    // An answer's last bytes are written after it is counted.
+    let written = Duration::from_millis(20);
+    tokio::time::sleep(written).await;
+    while shared.under_way() > 0 && since.elapsed() < FINISH {
+        tokio::time::sleep(written).await;
+    }
     Ok(())
 }
 
@@ -154,7 +173,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>) -> io::Result<()> {
+fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>, mut ending: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let worker = Rc::new(Worker { table, pool: Pool::default(), dice: fastrand::Rng::new().into() });
@@ -168,7 +187,11 @@ fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>) -> io::Result<()>
             }
         });
         loop {
-            let (socket, client) = match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = ending.changed() => break,
+            };
+            let (socket, client) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -194,5 +217,8 @@ fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>) -> io::Result<()>
                 }
             });
         }
+        drop(listener);
+        // What is under way goes on until the process ends.
+        std::future::pending().await
     })
 }

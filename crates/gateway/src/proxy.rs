@@ -4,7 +4,7 @@ use crate::{
     count::{Outcome, Under},
     headers,
     table::{Chosen, Table},
-    upstream::{self, Pool, Sender, Sent},
+    upstream::{self, Pool, Sender, Sent, Upload},
 };
 use bytes::Bytes;
 use hyper::{
@@ -14,13 +14,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
     sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 /// One worker thread's own things.
@@ -55,9 +56,13 @@ impl Worker {
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, address, client, protocol.as_ref());
-        let request = request.map(Sent::Streamed);
         let mut under = under;
-        let sent = tokio::time::timeout(timeout, self.forward(address, request)).await;
+        let sent = if request.body().is_end_stream() {
+            let forwarding = self.forward(address, request.map(Sent::Streamed));
+            tokio::time::timeout(timeout, forwarding).await.map_err(|_| Late::Instance)
+        } else {
+            Box::pin(self.upload(address, request, timeout)).await
+        };
         let (response, sender) = match sent {
             Ok(Ok(sent)) => sent,
             Ok(Err(Refused::Connect)) => {
@@ -72,7 +77,11 @@ impl Worker {
                 under.end(Outcome::ClientGone);
                 return Ok(own(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon"));
             }
-            Err(_) => {
+            Err(Late::Client) => {
+                under.end(Outcome::ClientGone);
+                return Ok(own(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time"));
+            }
+            Err(Late::Instance) => {
                 under.end(Outcome::Timeout);
                 return Ok(own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time"));
             }
@@ -81,6 +90,29 @@ impl Worker {
             (Some(client), StatusCode::SWITCHING_PROTOCOLS) => tunnel(client, response, under),
             _ => self.relay(address, response, sender, under),
         })
+    }
+
+    /// As `forward`; the time counts from the last that moved of the request's body.
+    async fn upload(
+        &self,
+        address: SocketAddr,
+        request: Request<Incoming>,
+        timeout: Duration,
+    ) -> Result<Result<(Response<Incoming>, Sender), Refused>, Late> {
+        let mut from = Instant::now();
+        let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false) });
+        let watched = upload.clone();
+        let mut forwarding = std::pin::pin!(self.forward(address, request.map(|body| Sent::Watched(body, watched))));
+        loop {
+            if let Ok(done) = tokio::time::timeout_at((from + timeout).into(), forwarding.as_mut()).await {
+                return Ok(done);
+            }
+            match upload.moved.get() {
+                moved if moved > from => from = moved,
+                _ if upload.waits.get() => return Err(Late::Client),
+                _ => return Err(Late::Instance),
+            }
+        }
     }
 
     async fn forward(
@@ -134,6 +166,12 @@ impl Worker {
 enum Refused {
     Connect,
     Broken,
+    Client,
+}
+
+/// Who was too slow.
+enum Late {
+    Instance,
     Client,
 }
 

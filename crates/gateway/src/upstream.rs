@@ -8,11 +8,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     io,
     net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -31,7 +32,15 @@ pub(crate) type Sender = SendRequest<Sent>;
 /// What a request to an instance carries: the client's body as it comes, or nothing.
 pub(crate) enum Sent {
     Streamed(Incoming),
+    Watched(Incoming, Rc<Upload>),
     Empty,
+}
+
+/// How a request's body moves: an instance is not to blame for a client that is slow to send it.
+pub(crate) struct Upload {
+    pub moved: Cell<Instant>,
+    /// Whether the client is being waited for.
+    pub waits: Cell<bool>,
 }
 
 impl Body for Sent {
@@ -41,20 +50,28 @@ impl Body for Sent {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Streamed(body) => Pin::new(body).poll_frame(context),
+            Self::Watched(body, upload) => {
+                let polled = Pin::new(body).poll_frame(context);
+                upload.waits.set(polled.is_pending());
+                if polled.is_ready() {
+                    upload.moved.set(Instant::now());
+                }
+                polled
+            }
             Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Streamed(body) => body.is_end_stream(),
+            Self::Streamed(body) | Self::Watched(body, _) => body.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Streamed(body) => body.size_hint(),
+            Self::Streamed(body) | Self::Watched(body, _) => body.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

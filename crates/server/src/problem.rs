@@ -11,19 +11,19 @@ use davy_engine::EngineError;
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    body: wire::Problem,
+    body: Box<wire::Problem>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        let body = wire::Problem {
+        let body = Box::new(wire::Problem {
             status: status.as_u16(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             code: code.to_owned(),
             detail: detail.into(),
             hint: String::new(),
             errors: Vec::new(),
-        };
+        });
         Self { status, body }
     }
 

@@ -5,6 +5,7 @@ use crate::{Actor, Generation, Instance, RolloutId, Serving, Timestamp};
 
 /// One thing to decide on.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once: a box would only be in the way")]
 pub enum Input {
     /// Somebody asks for something.
     Command(Command),
@@ -40,6 +41,7 @@ pub enum Input {
 
 /// What a person may ask for.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "commands are rare: a box would only be in the way")]
 pub enum Command {
     /// A rollout.
     Request(Request),

@@ -1,7 +1,7 @@
 //! Where the journal is kept: SQLite, in one file.
 //!
 //! Events form one hash chain per stream; evidence is kept beside them, digested batch by batch, so that what a verdict
-//! rests on can be checked years later. How a record is hashed ([`chain`]) and how a batch is written ([`evidence`])
+//! rests on can be checked years later. How a record is hashed (`chain`) and how a batch is written (`evidence`)
 //! belongs to no database: another store uses the same.
 
 mod chain;
