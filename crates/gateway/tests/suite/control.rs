@@ -202,3 +202,18 @@ async fn counts_say_at_once_that_the_gateway_is_gone_and_go_on_when_it_is_back()
     assert_eq!(sum(&[], "v1").routed, 0);
     assert_eq!(release("v1").as_str(), "v1");
 }
+
+#[tokio::test]
+async fn it_ends_when_told_and_lets_what_is_under_way_finish() {
+    let mut gateway = Gateway::start().await;
+    let instance = Instance::start("v1").await;
+    gateway.client.serve(&steady(1, &[&instance])).await.unwrap();
+    let address = gateway.address;
+    let waiting = tokio::spawn(async move { crate::house::Connection::open(address).await.status("/hold").await });
+    until("a request is held", || async { instance.held.load(Relaxed) == 1 }).await;
+    gateway.client.shutdown().await.unwrap();
+    until("nobody is let in", || async { tokio::net::TcpStream::connect(address).await.is_err() }).await;
+    instance.release.notify_one();
+    assert_eq!(waiting.await.unwrap(), hyper::StatusCode::OK);
+    assert!(gateway.child.wait().unwrap().success());
+}

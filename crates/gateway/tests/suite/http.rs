@@ -5,7 +5,7 @@ use davy_core::Route;
 use davy_ports::Router;
 use http_body_util::Full;
 use hyper::{Request, StatusCode, header};
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -172,6 +172,25 @@ async fn a_large_body_is_never_held_whole() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kilobytes < 64 * 1024, "{kilobytes} kB at most");
+}
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_the_wait_for_an_answer() {
+    let gateway = Gateway::start().await;
+    let instance = Instance::start("v1").await;
+    let mut snapshot = steady(1, &[&instance]);
+    snapshot.timeout = davy_core::Millis(500);
+    gateway.client.serve(&snapshot).await.unwrap();
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    let head = b"POST /sink HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\nconnection: close\r\n\r\n";
+    socket.write_all(head).await.unwrap();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        socket.write_all(b"x").await.unwrap();
+    }
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
