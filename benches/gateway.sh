@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# The gateway beside nginx and HAProxy, one worker thread each: a 90/10 split over two backends, small bodies, keep-alive
+# on both sides, the gateway counting. All in one run, alternating, so that what else the machine does harms all alike.
+#
+#   benches/gateway.sh            CPU per request at the peak (ROUNDS=9 of SECONDS_EACH=3), then p99 in open loop at half of
+#                                 nginx's peak rate, then the memory at 1,000 connections
+#
+# The figures come last. Needs nginx, haproxy, wrk (Debian: apt-get install nginx-light haproxy wrk) and two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ROUNDS=${ROUNDS:-9} SECONDS_EACH=${SECONDS_EACH:-3} BASE=${BASE:-28400} CONNECTIONS=${CONNECTIONS:-32}
+
+missing=()
+for tool in nginx haproxy wrk taskset; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "please install: ${missing[*]} (Debian: apt-get install nginx-light haproxy wrk util-linux)" >&2
+  exit 1
+fi
+cargo build --release --quiet --package davy-gateway --bins --examples
+target=${CARGO_TARGET_DIR:-target}/release
+folder=$(mktemp -d)
+pids=()
+finish() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$folder"
+}
+trap finish EXIT
+
+stable=127.0.0.1:$((BASE + 1)) canary=127.0.0.1:$((BASE + 2))
+declare -A at=([davy]=127.0.0.1:$((BASE + 3)) [nginx]=127.0.0.1:$((BASE + 4)) [haproxy]=127.0.0.1:$((BASE + 5)))
+declare -A process=()
+
+cat >"$folder/backend.conf" <<END
+worker_processes 1; pid $folder/backend.pid; error_log stderr error; daemon off;
+events { worker_connections 4096; }
+http { access_log off; keepalive_requests 100000000;
+  server { listen $stable; listen $canary; location / { default_type text/plain; return 200 "a small body of 32 bytes, so it is"; } } }
+END
+cat >"$folder/nginx.conf" <<END
+worker_processes 1; pid $folder/nginx.pid; error_log stderr error; daemon off;
+events { worker_connections 4096; }
+http { access_log off; keepalive_requests 100000000;
+  upstream both { server $stable weight=9; server $canary weight=1; keepalive 128; keepalive_requests 100000000; }
+  server { listen ${at[nginx]};
+    location / { proxy_pass http://both; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host \$host; proxy_set_header X-Forwarded-For \$remote_addr;
+      proxy_set_header X-Forwarded-Proto \$scheme; proxy_set_header X-Forwarded-Host \$host; } } }
+END
+cat >"$folder/haproxy.cfg" <<END
+global
+  nbthread 1
+  maxconn 8192
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 60s
+  timeout server 30s
+  http-reuse always
+frontend front
+  bind ${at[haproxy]}
+  default_backend both
+backend both
+  balance random
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  server stable $stable weight 90 pool-max-conn 128
+  server canary $canary weight 10 pool-max-conn 128
+END
+
+# The proxy under test has a core of its own; load and backends share the other.
+taskset -c 1 nginx -c "$folder/backend.conf" -p "$folder" 2>"$folder/backend.log" & pids+=($!)
+taskset -c 0 nginx -c "$folder/nginx.conf" -p "$folder" 2>"$folder/nginx.log" & pids+=($!) process[nginx]=$!
+taskset -c 0 haproxy -q -f "$folder/haproxy.cfg" 2>"$folder/haproxy.log" & pids+=($!) process[haproxy]=$!
+mkdir -m 700 "$folder/run"
+taskset -c 0 "$target/davy-gateway" --listen "${at[davy]}" --threads 1 --control "$folder/run/control" \
+  --state "$folder/state" 2>"$folder/davy.log" & pids+=($!) process[davy]=$!
+for _ in $(seq 100); do [ -S "$folder/run/control" ] && break; sleep 0.05; done
+mkfifo "$folder/questions"
+"$target/examples/serve" --control "$folder/run/control" "9000=$stable" "1000=$canary" <"$folder/questions" >"$folder/counts" & pids+=($!)
+exec 3>"$folder/questions"
+for _ in $(seq 100); do grep -q serving "$folder/counts" && break; sleep 0.05; done
+
+# Nanoseconds of CPU that a process and its children have used, all threads.
+cpu() {
+  local sum=0 task
+  for pid in "$1" $(cat "/proc/$1/task/$1/children"); do
+    for task in /proc/"$pid"/task/*/schedstat; do sum=$((sum + $(cut -d' ' -f1 "$task"))); done
+  done
+  echo "$sum"
+}
+median() { sort -g | awk '{ all[NR] = $1 } END { print (NR % 2) ? all[(NR + 1) / 2] : (all[NR / 2] + all[NR / 2 + 1]) / 2 }'; }
+ratios() { paste "$folder/$1" "$folder/$2" | awk '{ print $1 / $2 }'; }
+
+echo "CPU per request (µs) at the peak, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
+for round in $(seq "$ROUNDS"); do
+  order="davy nginx haproxy"
+  [ $((round % 2)) = 0 ] && order="haproxy nginx davy"
+  for who in $order; do
+    before=$(cpu "${process[$who]}")
+    taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"${SECONDS_EACH}s" "http://${at[$who]}/item" >"$folder/wrk"
+    after=$(cpu "${process[$who]}")
+    requests=$(awk '/requests in/ { print $1 }' "$folder/wrk")
+    if grep -q -E "Non-2xx|Socket errors" "$folder/wrk"; then echo "$who failed:"; cat "$folder/wrk"; exit 1; fi
+    awk -v cpu=$((after - before)) -v n="$requests" 'BEGIN { printf "%.3f\n", cpu / n / 1000 }' >>"$folder/cpu.$who"
+    awk '/Requests\/sec/ { print $2 }' "$folder/wrk" >>"$folder/peak.$who"
+  done
+  echo "  round $round: davy $(tail -1 "$folder/cpu.davy")  nginx $(tail -1 "$folder/cpu.nginx")  haproxy $(tail -1 "$folder/cpu.haproxy")"
+done
+
+rate=$(median <"$folder/peak.nginx" | awk '{ print int($1 / 2) }')
+echo "p99 (µs) in open loop at $rate requests/s, half of nginx's peak"
+for round in $(seq "$ROUNDS"); do
+  order="davy nginx haproxy"
+  [ $((round % 2)) = 0 ] && order="haproxy nginx davy"
+  for who in $order; do
+    taskset -c 1 "$target/examples/load" --to "${at[$who]}" --rate "$rate" --seconds "$SECONDS_EACH" --seed "$round" >"$folder/load"
+    grep -q '"failed":0,' "$folder/load" || { echo "$who failed:"; cat "$folder/load"; exit 1; }
+    for what in p50 p99; do sed "s/.*\"$what\":\([0-9]*\).*/\1/" "$folder/load" >>"$folder/$what.$who"; done
+  done
+  echo "  round $round: davy $(tail -1 "$folder/p99.davy")  nginx $(tail -1 "$folder/p99.nginx")  haproxy $(tail -1 "$folder/p99.haproxy")"
+done
+
+echo "memory at 1,000 connections, each in use"
+taskset -c 1 wrk -t1 -c1000 -d3s "http://${at[davy]}/item" >"$folder/wrk" & wrk=$!
+sleep 2
+resident=$(awk '/VmRSS/ { print $2 }' "/proc/${process[davy]}/status")
+wait "$wrk"
+peak=$(awk '/VmHWM/ { print $2 }' "/proc/${process[davy]}/status")
+
+echo >&3
+sleep 1.5
+echo "counted by the gateway: $(tail -1 "$folder/counts")"
+echo
+echo "== figures (medians of $ROUNDS rounds; ratios are medians of paired ratios)"
+for who in davy nginx haproxy; do
+  echo "$who: $(median <"$folder/cpu.$who") µs of CPU per request, peak $(median <"$folder/peak.$who") requests/s, p50 $(median <"$folder/p50.$who") µs, p99 $(median <"$folder/p99.$who") µs"
+done
+echo "CPU per request, davy / nginx: $(ratios cpu.davy cpu.nginx | median) (to reach: 1.4)"
+echo "CPU per request, davy / haproxy: $(ratios cpu.davy cpu.haproxy | median)"
+echo "p99 at half of nginx's peak, davy / nginx: $(ratios p99.davy p99.nginx | median) (to reach: 1.3)"
+echo "p99 at half of nginx's peak, davy / haproxy: $(ratios p99.davy p99.haproxy | median)"
+echo "davy's memory at 1,000 connections: $((resident / 1024)) MB resident, at most $((peak / 1024)) MB (to reach: 25)"
