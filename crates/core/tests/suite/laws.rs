@@ -1,0 +1,192 @@
+//! Laws that hold in every random world. A failure prints the seed: `DAVY_SEED=n cargo nextest run -p davy-core laws`.
+
+use crate::world::{World, by};
+use davy_core::{
+    FallbackCause, Generation, Health, Millis, ReleaseId,
+    rollout::{Command, Effect, Event, Input, RequestKind, Split, State},
+};
+use davy_judge::Kind;
+use fastrand::Rng;
+
+const KINDS: [Kind; 5] = [Kind::Harmful, Kind::Safe, Kind::Undecided, Kind::NoTraffic, Kind::Blind];
+
+fn command(world: &mut World, dice: &mut Rng) -> Command {
+    match dice.u8(0..8) {
+        0..=2 => {
+            let kind = if dice.u8(0..4) == 0 { RequestKind::Rollback } else { RequestKind::Deploy };
+            world.request(dice.u32(1..5), kind)
+        }
+        3 => Command::Pause { by: by() },
+        4 => Command::Resume { by: by() },
+        5 => Command::Promote { by: by() },
+        _ => Command::Abort { by: by() },
+    }
+}
+
+/// One thing that may happen in a world full of faults.
+fn happen(world: &mut World, dice: &mut Rng) {
+    match dice.u8(0..20) {
+        0 | 1 => {
+            let command = command(world, dice);
+            let before = world.state.clone();
+            if world.input(&Input::Command(command)).is_err() {
+                assert_eq!(world.state, before, "a refusal changes nothing");
+            }
+        }
+        2 => world.kind = KINDS[dice.usize(0..KINDS.len())],
+        3 => world.flowing = dice.u8(0..4) > 0,
+        4 => world.healthy = dice.u8(0..4) > 0,
+        5 => world.reachable = dice.u8(0..3) > 0,
+        6 => {
+            let causes = [FallbackCause::Lapse, FallbackCause::Restart, FallbackCause::Revert];
+            world.fall_back(causes[dice.usize(0..3)]);
+        }
+        7 => {
+            world.asked.retain(|_| dice.bool());
+            world.input(&Input::Restarted).expect("never refused");
+        }
+        8 => {
+            let count = world.instances.len();
+            if count > 0 {
+                let instance = &mut world.instances[dice.usize(0..count)];
+                instance.restarts += 1;
+                instance.health = Health::Ended { why: "killed".to_owned() };
+            }
+        }
+        9 => {
+            let count = world.instances.len();
+            if count > 0 {
+                world.instances.remove(dice.usize(0..count));
+            }
+        }
+        10 => {
+            // An answer to something that nobody asked, or asked long ago.
+            let generation = Generation(dice.u64(0..=world.state.generation.0 + 1));
+            let why = || "a stray answer".to_owned();
+            let stray = [
+                Input::Done { generation: Generation(0) },
+                Input::Refused { generation, why: why() },
+                Input::Lost { generation, why: why() },
+            ];
+            world.input(&stray[dice.usize(0..3)]).expect("never refused");
+        }
+        _ => {
+            while !world.asked.is_empty() {
+                let effect = world.asked.remove(0);
+                let generation = effect.generation();
+                let answer = match dice.u8(0..10) {
+                    0 => Input::Lost { generation, why: "no answer".to_owned() },
+                    1 => {
+                        world.carry_out(&effect);
+                        Input::Lost { generation, why: "it was done, but nobody heard".to_owned() }
+                    }
+                    2 => Input::Refused { generation, why: "no".to_owned() },
+                    _ => world.carry_out(&effect),
+                };
+                world.input(&answer).expect("never refused");
+            }
+        }
+    }
+    world.pass(Millis(dice.u64(100..3_000)));
+    let look = world.look();
+    world.input(&look).expect("never refused");
+}
+
+/// What must be so after each step, of the events since `from`.
+fn laws(world: &World, from: usize, before: &State) {
+    let mut state = before.clone();
+    for (at, event) in &world.events[from..] {
+        let rollout = state.rollout.as_ref();
+        if let Some(effect) = Effect::of(event) {
+            assert!(effect.generation() > state.generation, "generations rise: {event:?}");
+        }
+        match event {
+            Event::StepPassed { .. } => {
+                let rollout = rollout.expect("a step of a rollout");
+                assert!(rollout.pause.is_none(), "a paused rollout does not advance");
+                let verdict = rollout.verdict.as_ref().expect("a verdict");
+                assert_eq!(verdict.kind, Kind::Safe, "only Safe moves traffic forward");
+            }
+            Event::Promoted => {
+                let rollout = rollout.expect("a rollout");
+                if !rollout.is_first() && rollout.request.kind == RequestKind::Deploy {
+                    assert!(matches!(world.kind, Kind::Safe | Kind::Undecided), "missing data promotes nothing");
+                    assert!(rollout.observed.is_some(), "promoted only once observed");
+                    assert!(rollout.pause.is_none() && rollout.is_last_step());
+                }
+            }
+            Event::RemovalRequested { release, .. } => {
+                let keeps = state.stable.as_ref().is_some_and(|stable| stable.id == *release);
+                assert!(!keeps, "the release that serves is never removed");
+                assert!(!serves(world, release), "nothing that is served is removed");
+                let rollout = rollout.expect("removals belong to a rollout");
+                if rollout.from.as_ref().is_some_and(|from| from.id == *release) {
+                    let baked = world.events.iter().any(|(_, event)| matches!(event, Event::BakeEnded));
+                    assert!(rollout.promoted && baked, "stable stays until the bake has ended");
+                }
+            }
+            Event::RolloutRequested { .. } => assert!(rollout.is_none(), "one rollout at a time"),
+            _ => {}
+        }
+        state.apply(*at, event);
+    }
+    assert_eq!(state, world.state, "the state is the fold of its events");
+}
+
+/// Whether the router would send a new request to a release.
+fn serves(world: &World, release: &ReleaseId) -> bool {
+    let held = world.serving.as_ref().filter(|serving| serving.snapshot.generation == world.state.routed);
+    held.is_some_and(|serving| serving.snapshot.serve.iter().any(|target| target.release == *release))
+}
+
+fn one(seed: u64) {
+    let mut dice = Rng::with_seed(seed);
+    let mut world = World::new();
+    for _ in 0..dice.usize(5..150) {
+        let (from, before) = (world.events.len(), world.state.clone());
+        happen(&mut world, &mut dice);
+        laws(&world, from, &before);
+    }
+    // Once faults stop, everything comes to its end.
+    (world.healthy, world.reachable, world.flowing, world.kind) = (true, true, true, Kind::Safe);
+    for instance in &mut world.instances {
+        instance.restarts = 0;
+        instance.health = Health::Healthy;
+    }
+    world.asked.clear();
+    world.input(&Input::Restarted).expect("never refused");
+    let from = world.events.len();
+    world.run(Millis::seconds(240));
+    let tail: Vec<_> = world.events[from..].iter().rev().take(12).collect();
+    assert!(
+        world.state.rollout.is_none(),
+        "it never ends: {:?}\n{tail:#?}",
+        world.state.rollout.as_ref().map(|r| &r.phase)
+    );
+    assert!(world.state.pending.is_empty());
+    if let Some(stable) = &world.state.stable {
+        assert_eq!(
+            world.state.split,
+            Some(Split::Only { release: stable.id.clone() }),
+            "what serves is what is stable"
+        );
+        assert!(world.instances.iter().all(|instance| instance.release == stable.id), "nothing else is left");
+        assert_eq!(world.instances.len(), stable.workload.replicas as usize);
+    }
+}
+
+#[test]
+fn the_laws_hold_in_every_world() {
+    if let Some(seed) = std::env::var("DAVY_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return one(seed);
+    }
+    let worlds: u64 = std::env::var("DAVY_WORLDS").ok().and_then(|worlds| worlds.parse().ok()).unwrap_or(1_500);
+    let base = fastrand::u64(0..1 << 40);
+    for seed in base..base + worlds {
+        let result = std::panic::catch_unwind(|| one(seed));
+        if let Err(panic) = result {
+            eprintln!("DAVY_SEED={seed} repeats this");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

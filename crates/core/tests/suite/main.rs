@@ -1,0 +1,6 @@
+//! The rollout machine from outside: laws over random worlds, and stories.
+
+mod dependencies;
+mod laws;
+mod stories;
+mod world;

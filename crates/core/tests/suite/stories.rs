@@ -1,0 +1,268 @@
+//! Rollouts as they go, told from outside.
+
+use crate::world::{World, by, release};
+use davy_core::{
+    FallbackCause, Health, Millis, Mode, Weight,
+    rollout::{Cause, Command, Event, Input, Outcome, Phase, Refusal, RequestKind, Split},
+};
+use davy_judge::Kind;
+
+fn served() -> World {
+    let mut world = World::new();
+    let request = world.request(1, RequestKind::Deploy);
+    world.input(&Input::Command(request)).expect("a first deployment");
+    world.settle();
+    world.run(Millis::seconds(3));
+    assert_eq!(world.state.stable, Some(release(1)), "the first deployment serves");
+    assert!(world.state.rollout.is_none());
+    world
+}
+
+/// A canary of release 2 that holds its first step.
+fn on_trial() -> World {
+    let mut world = served();
+    let request = world.request(2, RequestKind::Deploy);
+    world.input(&Input::Command(request)).expect("a second deployment");
+    world.settle();
+    world.run(Millis::seconds(2));
+    assert!(matches!(world.state.rollout.as_ref().expect("on trial").phase, Phase::Holding { .. }));
+    world
+}
+
+fn command(world: &mut World, command: Command) -> Result<Vec<Event>, Refusal> {
+    let events = world.input(&Input::Command(command));
+    world.settle();
+    events
+}
+
+fn outcome(world: &World) -> Option<Outcome> {
+    world.state.rollout.is_none().then(|| world.state.last.as_ref().map(|last| last.outcome)).flatten()
+}
+
+fn only_release(world: &World, number: u32) {
+    let id = release(number).id;
+    assert_eq!(world.state.stable.as_ref().map(|release| release.id.clone()), Some(id.clone()));
+    assert!(world.instances.iter().all(|instance| instance.release == id), "nothing else is left running");
+    let serving = world.serving.as_ref().expect("it is served");
+    assert_eq!(serving.mode, Mode::Split);
+    assert!(serving.snapshot.serve.iter().all(|target| target.release == id && target.weight == Weight::ALL));
+}
+
+#[test]
+fn the_first_deployment_serves_without_a_trial_and_says_so() {
+    let world = served();
+    only_release(&world, 1);
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::VerdictReached { .. })));
+    assert!(world.state.last.as_ref().expect("it ended").why.contains("nothing to compare"));
+}
+
+#[test]
+fn a_first_deployment_that_never_becomes_healthy_leaves_nothing() {
+    let mut world = World::new();
+    world.healthy = false;
+    let request = world.request(1, RequestKind::Deploy);
+    command(&mut world, request).expect("a first deployment");
+    world.run(Millis::seconds(20));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    assert!(world.instances.is_empty());
+    assert!(world.state.stable.is_none());
+}
+
+#[test]
+fn a_good_canary_passes_every_step_and_bakes() {
+    let mut world = on_trial();
+    world.run(Millis::seconds(10));
+    assert_eq!(world.state.rollout.as_ref().expect("still there").step, 0, "time alone promotes nothing");
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(14));
+    let rollout = world.state.rollout.as_ref().expect("it bakes");
+    assert!(rollout.promoted && matches!(rollout.phase, Phase::Baking { .. }));
+    assert!(world.instances.iter().any(|instance| instance.release == release(1).id), "the old one is kept");
+    world.run(Millis::seconds(14));
+    assert_eq!(outcome(&world), Some(Outcome::Promoted));
+    only_release(&world, 2);
+}
+
+#[test]
+fn harm_ends_it_at_once() {
+    let mut world = on_trial();
+    world.kind = Kind::Harmful;
+    world.run(Millis(500));
+    assert!(matches!(world.serving.as_ref().expect("served").mode, Mode::Fallback { .. }));
+    world.kind = Kind::Undecided;
+    world.run(Millis::seconds(10));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_deadline_asks_a_person_and_a_person_decides() {
+    for promotes in [true, false] {
+        let mut world = on_trial();
+        world.run(Millis::seconds(25));
+        assert!(world.state.rollout.as_ref().expect("it waits").pause.is_some());
+        world.kind = Kind::Safe;
+        world.run(Millis::seconds(10));
+        assert_eq!(world.state.rollout.as_ref().expect("it waits").step, 0, "a paused rollout does not advance");
+        let act = if promotes { Command::Promote { by: by() } } else { Command::Abort { by: by() } };
+        command(&mut world, act).expect("a person may");
+        world.run(Millis::seconds(30));
+        assert_eq!(outcome(&world), Some(if promotes { Outcome::Promoted } else { Outcome::Aborted }));
+        only_release(&world, if promotes { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn a_pause_that_nobody_answers_is_rolled_back() {
+    let mut world = on_trial();
+    command(&mut world, Command::Pause { by: by() }).expect("a person may");
+    world.run(Millis::seconds(80));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_lapse_begins_the_step_anew() {
+    for cause in [FallbackCause::Lapse, FallbackCause::Restart] {
+        let mut world = on_trial();
+        let before = world.state.routed;
+        world.fall_back(cause);
+        world.run(Millis::seconds(2));
+        let rollout = world.state.rollout.as_ref().expect("it goes on");
+        assert_eq!(rollout.step, 0);
+        assert!(world.state.routed > before, "the weight was asked for again");
+        assert!(matches!(rollout.phase, Phase::Holding { since, .. } if world.now.since(since) < Millis::seconds(3)));
+        assert_eq!(world.serving.as_ref().expect("served").mode, Mode::Split);
+    }
+}
+
+#[test]
+fn a_restart_in_the_middle_of_an_effect_decides_on_what_is_seen() {
+    let mut world = served();
+    let request = world.request(2, RequestKind::Deploy);
+    world.input(&Input::Command(request)).expect("a second deployment");
+    // The order was given and nobody knows whether it arrived.
+    world.asked.clear();
+    world.input(&Input::Restarted).expect("never refused");
+    assert!(world.events.iter().any(|(_, event)| matches!(event, Event::EffectLost { .. })));
+    assert!(world.state.pending.is_empty());
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(60));
+    assert_eq!(outcome(&world), Some(Outcome::Promoted));
+    only_release(&world, 2);
+}
+
+#[test]
+fn a_newer_rollout_takes_the_place_of_the_one_under_way() {
+    let mut world = on_trial();
+    let request = world.request(3, RequestKind::Deploy);
+    command(&mut world, request).expect("a third deployment");
+    world.run(Millis::seconds(10));
+    assert_eq!(world.state.rollout.as_ref().expect("the newer one").request.release, release(3));
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(60));
+    only_release(&world, 3);
+}
+
+#[test]
+fn a_newer_rollout_ends_a_bake() {
+    let mut world = on_trial();
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(14));
+    assert!(matches!(world.state.rollout.as_ref().expect("it bakes").phase, Phase::Baking { .. }));
+    let request = world.request(3, RequestKind::Deploy);
+    command(&mut world, request).expect("a third deployment");
+    world.run(Millis::seconds(60));
+    only_release(&world, 3);
+}
+
+#[test]
+fn a_rollback_during_the_bake_is_at_once() {
+    let mut world = on_trial();
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(14));
+    let back = world.request(1, RequestKind::Rollback);
+    command(&mut world, back).expect("it may go back");
+    assert!(matches!(world.serving.as_ref().expect("served").mode, Mode::Fallback { .. }));
+    world.run(Millis::seconds(10));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_rollback_after_the_bake_needs_no_proof() {
+    let mut world = on_trial();
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(60));
+    only_release(&world, 2);
+    world.kind = Kind::Undecided;
+    let back = world.request(1, RequestKind::Rollback);
+    command(&mut world, back).expect("it may go back");
+    world.run(Millis::seconds(40));
+    assert_eq!(outcome(&world), Some(Outcome::Promoted));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_canary_that_keeps_dying_is_rolled_back() {
+    let mut world = on_trial();
+    for instance in world.instances.iter_mut().filter(|instance| instance.release == release(2).id) {
+        instance.restarts = 3;
+        instance.health = Health::Ended { why: "exit status 1".to_owned() };
+    }
+    world.run(Millis::seconds(10));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_router_that_refuses_thrice_is_shown_to_a_person() {
+    let mut world = served();
+    let request = world.request(2, RequestKind::Deploy);
+    command(&mut world, request).expect("a second deployment");
+    for _ in 0..40 {
+        world.pass(Millis(500));
+        let look = world.look();
+        world.input(&look).expect("never refused");
+        while !world.asked.is_empty() {
+            let effect = world.asked.remove(0);
+            let trial = matches!(&effect, davy_core::rollout::Effect::Route { split: Split::Trial { .. }, .. });
+            let answer = match trial {
+                true => Input::Refused { generation: effect.generation(), why: "no".to_owned() },
+                false => world.carry_out(&effect),
+            };
+            world.input(&answer).expect("never refused");
+        }
+    }
+    assert!(world.state.rollout.as_ref().expect("it waits").pause.is_some());
+    command(&mut world, Command::Abort { by: by() }).expect("a person may");
+    world.run(Millis::seconds(10));
+    only_release(&world, 1);
+}
+
+#[test]
+fn traffic_put_back_unasked_ends_it() {
+    let mut world = on_trial();
+    world.fall_back(FallbackCause::Revert);
+    world.input(&Input::RevertedUnasked { cause: Cause::Person { by: by() } }).expect("never refused");
+    world.run(Millis::seconds(10));
+    assert_eq!(outcome(&world), Some(Outcome::Aborted));
+    only_release(&world, 1);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let mut world = served();
+    let before = world.state.clone();
+    for refused in [
+        Command::Pause { by: by() },
+        Command::Resume { by: by() },
+        Command::Promote { by: by() },
+        Command::Abort { by: by() },
+    ] {
+        assert_eq!(command(&mut world, refused), Err(Refusal::NoRollout));
+    }
+    let same = world.request(1, RequestKind::Deploy);
+    assert!(matches!(command(&mut world, same), Err(Refusal::AlreadyServing { .. })));
+    assert_eq!(world.state, before);
+}
