@@ -1,0 +1,149 @@
+//! Rollouts under traffic: good ones, bad ones, people, crashes.
+
+use crate::host::{Host, Load, gateway_of, last, text};
+use std::fs;
+
+const QUICK: &str = "rollout:\n  canary: { steps: [50%, 100%], hold: 1s, deadline: 60s }\n  drain: 2s\n  bake: 2s\n";
+const SLOW: &str = "rollout:\n  canary: { steps: [20%, 100%], hold: 50s, deadline: 60s }\n  drain: 2s\n  bake: 60s\n";
+
+fn serving(rest: &str) -> Host {
+    let host = Host::up();
+    host.write("v1", rest);
+    let output = host.davy(&["deploy", "--watch"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    host
+}
+
+fn only(host: &Host, version: &str) {
+    for _ in 0..20 {
+        assert_eq!(host.get(), Some((200, version.to_owned())));
+    }
+}
+
+#[test]
+fn a_good_version_is_promoted_and_can_be_taken_back() {
+    let host = serving(QUICK);
+    let load = Load::start(&host.gateway);
+    host.write("v2", QUICK);
+    let output = host.davy(&["deploy", "--watch", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(last(&output)["outcome"], "promoted");
+    only(&host, "v2");
+    host.until("over", |status| status["state"] == "promoted");
+    let back = host.davy(&["rollback", "logo"]);
+    assert!(back.status.success(), "{}", text(&back));
+    host.until("back", |_| host.get() == Some((200, "v1".to_owned())));
+    let (sent, failed) = load.stop();
+    assert!(sent > 500 && failed == 0, "{failed} of {sent}");
+    assert!(host.davy(&["audit", "verify"]).status.success());
+    host.down();
+}
+
+#[test]
+fn a_bad_version_is_taken_back_and_told() {
+    let host = serving(QUICK);
+    let load = Load::start(&host.gateway);
+    host.write("v3 --error-rate 50%", QUICK);
+    let output = host.davy(&["deploy", "--watch", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let outcome = last(&output);
+    assert_eq!(outcome["outcome"], "rolled-back");
+    only(&host, "v1");
+    let (sent, failed) = load.stop();
+    assert!(sent > 20 && failed == 0, "{failed} of {sent}");
+    let id = outcome["rollout"].as_str().expect("its name");
+    let report =
+        fs::read_to_string(host.data().join("reports").join(id).join("deployment_report.md")).expect("a report");
+    assert!(report.contains("Harmful"), "{report}");
+    assert!(host.davy(&["audit", "verify"]).status.success());
+    host.down();
+}
+
+#[test]
+fn versions_that_cannot_run_leave_stable_alone() {
+    let host = serving(QUICK);
+    let file = host.folder.path().join("davy.yaml");
+    let command =
+        |words: &str| format!("service: logo\ncommand: '{words}'\nhealth: {{ path: /healthz, grace: 2s }}\n{QUICK}");
+    let cases = [
+        ("./nope $PORT", 2, "No such file"),
+        ("/bin/sh -c \"echo broken >&2; exit 3; $PORT\"", 3, "broken"),
+        ("/bin/sh -c \"sleep 600; $PORT\"", 3, "not healthy within 2s"),
+    ];
+    for (words, code, says) in cases {
+        fs::write(&file, command(words)).expect("a file");
+        let output = host.davy(&["deploy", "--watch"]);
+        assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output));
+        assert!(text(&output).contains(says), "{words}: {}", text(&output));
+        only(&host, "v1");
+    }
+    assert!(!host.processes().iter().any(|process| process.contains("sleep 600")), "nothing of them is left");
+    host.down();
+}
+
+#[test]
+fn people_may_pause_resume_promote_and_abort() {
+    let host = serving(SLOW);
+    let load = Load::start(&host.gateway);
+    host.write("v2", SLOW);
+    let mut watcher = host.command(&["deploy", "--watch", "--json"]);
+    let watcher = watcher.stdout(std::process::Stdio::piped()).spawn().expect("davy runs");
+    host.until("holding", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
+    assert!(host.davy(&["rollout", "pause"]).status.success());
+    host.until("paused", |status| status["state"] == "paused");
+    assert_eq!(host.davy(&["rollout", "pause"]).status.code(), Some(2), "twice is refused");
+    let held = host.davy(&["rollout", "watch", "--exit-on-pause"]);
+    assert_eq!(held.status.code(), Some(5), "{}", text(&held));
+    assert!(host.davy(&["rollout", "resume"]).status.success());
+    host.until("holding", |status| status["state"] == "holding");
+    let aborted = host.davy(&["rollout", "abort"]);
+    assert!(aborted.status.success(), "{}", text(&aborted));
+    only(&host, "v1");
+    let watched = watcher.wait_with_output().expect("it ends");
+    assert_eq!(watched.status.code(), Some(4), "{}", text(&watched));
+    assert_eq!(last(&watched)["outcome"], "aborted");
+    let (_, failed) = load.stop();
+    assert_eq!(failed, 0);
+    host.down();
+}
+
+#[test]
+fn a_killed_server_finds_its_rollout_and_fails_no_request() {
+    let mut host = serving(SLOW);
+    let load = Load::start(&host.gateway);
+    host.write("v2", SLOW);
+    assert!(host.davy(&["deploy"]).status.success());
+    let before = host
+        .until("holding", |status| status["state"] == "holding" && status["canary"]["requests"].as_u64() > Some(20));
+    host.kill();
+    host.start();
+    let after = host.until("in hand", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
+    assert_eq!(after["id"], before["id"]);
+    assert!(after["canary"]["requests"].as_u64() >= before["canary"]["requests"].as_u64(), "no evidence is lost");
+    let (sent, failed) = load.stop();
+    assert!(sent > 100 && failed == 0, "{failed} of {sent}");
+    assert!(host.davy(&["rollout", "abort"]).status.success());
+    host.until("over", |status| status["state"] == "aborted");
+    let verified = host.davy(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified));
+    host.down();
+}
+
+#[test]
+fn a_killed_gateway_comes_back_with_stable_and_the_rollout_goes_on() {
+    let host = serving(SLOW);
+    let load = Load::start(&host.gateway);
+    host.write("v2", SLOW);
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("holding", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
+    let first = gateway_of(&host.data());
+    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    host.until("answering", |_| host.get().is_some_and(|(status, _)| status == 200));
+    assert_ne!(gateway_of(&host.data()), first);
+    host.until("holding again", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
+    let events = host.davy(&["rollout", "explain", "--json"]);
+    assert!(text(&events).contains("router-restarted"), "{}", text(&events));
+    load.stop();
+    host.down();
+}
