@@ -89,17 +89,27 @@ pub(crate) fn read(text: &str) -> Result<Node, Diagnostic> {
     for next in Parser::new_from_str(text) {
         let (event, span) = next.map_err(|error| {
             let span = builder.place(error.marker().line(), error.marker().col(), 1);
-            span.error(
-                codes::SYNTAX,
-                format!("this is not YAML: {error}"),
-                "look at the indentation, quotes and brackets here",
-            )
+            let why = error.to_string();
+            // The scanner looks ahead and has a limit of its own.
+            match why.contains("recursion limit") {
+                true => too_deep(span),
+                false => span.error(
+                    codes::SYNTAX,
+                    format!("this is not YAML: {why}"),
+                    "look at the indentation, quotes and brackets here",
+                ),
+            }
         })?;
         builder.event(event, span)?;
     }
     builder
         .document
         .ok_or_else(|| TOP.error(codes::EMPTY, "the file is empty", "`davy init` writes a file to start from"))
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    let message = format!("this is nested more than {DEPTH} levels deep");
+    span.error(codes::TOO_DEEP, message, "nothing in a davy.yaml is; see `davy config schema`")
 }
 
 #[derive(Default)]
@@ -174,8 +184,7 @@ impl Builder {
 
     fn open(&mut self, span: Span, anchor: usize, map: bool) -> Result<(), Diagnostic> {
         if self.stack.len() >= DEPTH {
-            let message = format!("this is nested more than {DEPTH} levels deep");
-            return Err(span.error(codes::TOO_DEEP, message, "nothing in a davy.yaml is; see `davy config schema`"));
+            return Err(too_deep(span));
         }
         self.stack.push(Open { span, anchor, list: Vec::new(), key: None, map: map.then(Vec::new) });
         Ok(())
