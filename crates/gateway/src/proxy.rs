@@ -4,9 +4,10 @@ use crate::{
     count::{Outcome, Under},
     headers,
     table::{Chosen, Table},
-    upstream::{self, Pool, Sender, Sent, Upload},
+    upstream::{self, Link, Pool, Sent, Upload},
 };
 use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -20,7 +21,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,7 @@ impl Worker {
         } else {
             Box::pin(self.upload(address, request, timeout)).await
         };
-        let (response, sender) = match sent {
+        let (response, link) = match sent {
             Ok(Ok(sent)) => sent,
             Ok(Err(Refused::Connect)) => {
                 under.end(Outcome::Refused);
@@ -87,8 +88,8 @@ impl Worker {
             }
         };
         Ok(match (upgraded, response.status()) {
-            (Some(client), StatusCode::SWITCHING_PROTOCOLS) => tunnel(client, response, under),
-            _ => self.relay(address, response, sender, under),
+            (Some(client), StatusCode::SWITCHING_PROTOCOLS) => tunnel(client, response, link, under),
+            _ => self.relay(address, response, link, under),
         })
     }
 
@@ -98,7 +99,7 @@ impl Worker {
         address: SocketAddr,
         request: Request<Incoming>,
         timeout: Duration,
-    ) -> Result<Result<(Response<Incoming>, Sender), Refused>, Late> {
+    ) -> Result<Result<(Response<Incoming>, Link), Refused>, Late> {
         let mut from = Instant::now();
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false) });
         let watched = upload.clone();
@@ -119,12 +120,12 @@ impl Worker {
         &self,
         address: SocketAddr,
         request: Request<Sent>,
-    ) -> Result<(Response<Incoming>, Sender), Refused> {
+    ) -> Result<(Response<Incoming>, Link), Refused> {
         let lent = self.pool.lend(address).await.map_err(|_| Refused::Connect)?;
-        let (mut sender, reused) = (lent.sender, lent.reused);
+        let (mut link, reused) = (lent.link, lent.reused);
         let again = if reused { upstream::again(&request) } else { None };
-        let mut error = match sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, sender)),
+        let mut error = match link.send(request).await {
+            Ok(response) => return Ok((response, link)),
             Err(error) => error,
         };
         let unsent = error.take_message();
@@ -134,10 +135,11 @@ impl Worker {
         }
         // Never sent, or sent on a connection that the instance was closing and safe to repeat.
         let request = unsent.or(again).ok_or(Refused::Broken)?;
-        let mut sender = self.pool.fresh(address).await.map_err(|_| Refused::Connect)?.sender;
-        match sender.send_request(request).await {
-            Ok(response) => Ok((response, sender)),
-            Err(error) if error.is_user() => Err(Refused::Client),
+        drop(link);
+        let mut link = self.pool.fresh(address).await.map_err(|_| Refused::Connect)?.link;
+        match link.send(request).await {
+            Ok(response) => Ok((response, link)),
+            Err(error) if error.error().is_user() => Err(Refused::Client),
             Err(_) => Err(Refused::Broken),
         }
     }
@@ -147,7 +149,7 @@ impl Worker {
         self: &Rc<Self>,
         address: SocketAddr,
         response: Response<Incoming>,
-        sender: Sender,
+        link: Link,
         mut under: Under,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
@@ -155,10 +157,10 @@ impl Worker {
         let outcome = if parts.status.is_server_error() { Outcome::Status } else { Outcome::Answered };
         if body.is_end_stream() {
             under.end(outcome);
-            self.pool.keep(address, sender);
+            self.pool.keep(address, link);
             return Response::from_parts(parts, Body::Own(None));
         }
-        let back = Some((self.clone(), address, sender));
+        let back = Some((self.clone(), address, link));
         Response::from_parts(parts, Body::Relayed(Relayed { body, under, outcome, back }))
     }
 }
@@ -205,13 +207,16 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, client: IpAddr
 }
 
 /// Both sides change protocol, and bytes pass as they come.
-fn tunnel(client: hyper::upgrade::OnUpgrade, mut response: Response<Incoming>, mut under: Under) -> Response<Body> {
+fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut under: Under) -> Response<Body> {
     under.end(Outcome::Answered);
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let instance = hyper::upgrade::on(&mut response);
     tokio::task::spawn_local(async move {
         // Held until the tunnel ends: it counts as under way.
         let _under = under;
+        if let Some(driver) = link.into_driver() {
+            driver.await;
+        }
         if let (Ok(client), Ok(instance)) = (client.await, instance.await) {
             tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(instance)).await.ok();
         }
@@ -244,14 +249,14 @@ pub(crate) struct Relayed {
     body: Incoming,
     under: Under,
     outcome: Outcome,
-    back: Option<(Rc<Worker>, SocketAddr, Sender)>,
+    back: Option<(Rc<Worker>, SocketAddr, Link)>,
 }
 
 impl Relayed {
     fn complete(&mut self) {
         self.under.end(self.outcome);
-        if let Some((worker, address, sender)) = self.back.take() {
-            worker.pool.keep(address, sender);
+        if let Some((worker, address, link)) = self.back.take() {
+            worker.pool.keep(address, link);
         }
     }
 }
@@ -273,7 +278,16 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(relayed) => {
-                let frame = std::task::ready!(Pin::new(&mut relayed.body).poll_frame(context));
+                // It comes by driving only, and that wakes this task.
+                let mut unheard = Context::from_waker(Waker::noop());
+                let mut frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
+                if frame.is_pending()
+                    && let Some((_, _, link)) = &mut relayed.back
+                {
+                    link.drive(context);
+                    frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
+                }
+                let frame = std::task::ready!(frame);
                 match &frame {
                     None => relayed.complete(),
                     Some(Err(_)) => {

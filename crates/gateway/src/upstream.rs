@@ -2,19 +2,20 @@
 
 use bytes::Bytes;
 use hyper::{
-    Request,
+    Request, Response,
     body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::SendRequest,
+    client::conn::{TrySendError, http1::SendRequest},
 };
 use hyper_util::rt::TokioIo;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -26,8 +27,56 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept for each instance.
 const KEPT: usize = 128;
 
-/// A connection that requests are sent on.
-pub(crate) type Sender = SendRequest<Sent>;
+/// A connection to an instance. It has no task of its own: whoever holds it drives it, so that a request and its
+/// answer wake one task each, the client's.
+pub(crate) struct Link {
+    sender: SendRequest<Sent>,
+    connection: Option<Driver>,
+}
+
+/// What moves a connection; done when it ends or changes protocol.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()>>>;
+
+impl Link {
+    /// Moves what can be moved.
+    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(context).is_ready()
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Whether another request can be sent.
+    fn is_ready(&mut self) -> bool {
+        // Nobody waits for an idle connection: it is looked at when it is needed.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Sent>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Sent>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|context| {
+            if let Some(connection) = &mut self.connection
+                && connection.as_mut().poll(context).is_ready()
+            {
+                self.connection = None;
+            }
+            // It comes by driving only, and that wakes this task.
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// The rest of a connection that changes protocol.
+    pub(crate) fn into_driver(self) -> Option<Driver> {
+        self.connection
+    }
+}
 
 /// What a request to an instance carries: the client's body as it comes, or nothing.
 pub(crate) enum Sent {
@@ -80,68 +129,66 @@ impl Body for Sent {
 /// One worker's idle connections.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Vec<(Sender, Instant)>>>,
+    idle: RefCell<HashMap<SocketAddr, Vec<(Link, Instant)>>>,
 }
 
 /// A connection, and whether it was used before.
 pub(crate) struct Lent {
-    pub sender: Sender,
+    pub link: Link,
     pub reused: bool,
 }
 
 impl Pool {
     /// A connection that is ready: an idle one, or a new one.
     pub(crate) async fn lend(&self, address: SocketAddr) -> io::Result<Lent> {
-        while let Some((mut sender, since)) = self.pop(address) {
-            if since.elapsed() < IDLE && sender.ready().await.is_ok() {
-                return Ok(Lent { sender, reused: true });
+        while let Some((mut link, since)) = self.pop(address) {
+            if since.elapsed() < IDLE && link.is_ready() {
+                return Ok(Lent { link, reused: true });
             }
         }
-        Ok(Lent { sender: connect(address).await?, reused: false })
+        self.fresh(address).await
     }
 
     /// A connection that nobody has used.
     pub(crate) async fn fresh(&self, address: SocketAddr) -> io::Result<Lent> {
-        Ok(Lent { sender: connect(address).await?, reused: false })
+        Ok(Lent { link: connect(address).await?, reused: false })
     }
 
-    fn pop(&self, address: SocketAddr) -> Option<(Sender, Instant)> {
+    fn pop(&self, address: SocketAddr) -> Option<(Link, Instant)> {
         self.idle.borrow_mut().get_mut(&address)?.pop()
     }
 
-    /// Keeps a connection for the next request.
-    pub(crate) fn keep(&self, address: SocketAddr, sender: Sender) {
-        if sender.is_closed() {
+    /// Keeps a connection for the next request, if it is done with this one.
+    pub(crate) fn keep(&self, address: SocketAddr, mut link: Link) {
+        if !link.is_ready() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(address).or_default();
         if kept.len() < KEPT {
-            kept.push((sender, Instant::now()));
+            kept.push((link, Instant::now()));
         }
     }
 
     /// Closes what has been idle for too long.
     pub(crate) fn tidy(&self) {
         self.idle.borrow_mut().retain(|_, kept| {
-            kept.retain(|(sender, since)| since.elapsed() < IDLE && !sender.is_closed());
+            kept.retain_mut(|(link, since)| since.elapsed() < IDLE && link.is_ready());
             !kept.is_empty()
         });
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Sender> {
+async fn connect(address: SocketAddr) -> io::Result<Link> {
     let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
     let socket = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     socket.set_nodelay(true)?;
-    let shaken =
-        hyper::client::conn::http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    let shaken = builder.max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
     let (sender, connection) = shaken.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        // Whoever sends on it learns that it broke.
-        connection.with_upgrades().await.ok();
-    });
-    Ok(sender)
+    // Whoever sends on it learns that it broke.
+    let connection: Driver = Box::pin(async move { connection.with_upgrades().await.unwrap_or_default() });
+    Ok(Link { sender, connection: Some(connection) })
 }
 
 /// The same request again, if it may be asked twice: idempotent, and without a body.
