@@ -6,23 +6,39 @@ use hyper::{
 };
 use std::net::IpAddr;
 
-const HOP_BY_HOP: [HeaderName; 7] = [
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What is meant for one connection only.
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
-const FORWARDED: [HeaderName; 6] = [
+/// What only the gateway may say.
+static FORWARDED: [HeaderName; 6] = [
     header::FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
+    FOR,
+    HOST,
+    PROTO,
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-real-ip"),
 ];
+
+/// Removes these. Most messages have none of them: one look at each name is cheaper than a search for each of these.
+fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if headers.keys().any(|name| names.contains(name)) {
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
 
 /// Why a request's head is refused.
 pub(crate) fn ambiguous<B>(request: &Request<B>) -> Option<&'static str> {
@@ -80,6 +96,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
+            .filter(|value| !value.eq_ignore_ascii_case("keep-alive") && !value.eq_ignore_ascii_case("close"))
             .flat_map(|value| value.split(','))
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
             // A client cannot make the proxy forget whom the request is for or how long it is.
@@ -89,26 +106,20 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        if headers.contains_key(name) {
-            headers.remove(name);
-        }
-    }
-    headers.remove("proxy-connection");
+    remove(headers, &HOP_BY_HOP);
+}
+
+/// A client's address as it is told to instances.
+pub(crate) fn address(client: IpAddr) -> HeaderValue {
+    HeaderValue::from_str(&client.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Says who asked, whatever the client said about it.
-pub(crate) fn forwarded(headers: &mut HeaderMap, client: IpAddr) {
-    for name in &FORWARDED {
-        if headers.contains_key(name) {
-            headers.remove(name);
-        }
-    }
-    if let Ok(value) = HeaderValue::from_str(&client.to_string()) {
-        headers.insert(HeaderName::from_static("x-forwarded-for"), value);
-    }
-    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"));
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: HeaderValue) {
+    remove(headers, &FORWARDED);
+    headers.insert(FOR, client);
+    headers.insert(PROTO, HeaderValue::from_static("http"));
     if let Some(host) = headers.get(header::HOST).cloned() {
-        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
+        headers.insert(HOST, host);
     }
 }

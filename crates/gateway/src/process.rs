@@ -3,7 +3,7 @@
 use crate::{
     control::Shared,
     disk::{self, Disk},
-    health,
+    headers, health,
     held::{self, Holder},
     proxy::Worker,
     table::Table,
@@ -202,9 +202,10 @@ fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>, mut ending: watch
             socket.set_nodelay(true).ok();
             let worker = worker.clone();
             tokio::task::spawn_local(async move {
+                let client = headers::address(client.ip());
                 let service = service_fn(move |request| {
-                    let worker = worker.clone();
-                    async move { worker.answer(request, client.ip()).await }
+                    let (worker, client) = (worker.clone(), client.clone());
+                    async move { worker.answer(request, &client).await }
                 });
                 let serving = http1::Builder::new()
                     .timer(TokioTimer::new())

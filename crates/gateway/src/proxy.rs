@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
@@ -36,7 +36,7 @@ impl Worker {
     pub(crate) async fn answer(
         self: &Rc<Self>,
         mut request: Request<Incoming>,
-        client: IpAddr,
+        client: &HeaderValue,
     ) -> Result<Response<Body>, Infallible> {
         if let Some(why) = headers::ambiguous(&request) {
             let mut refusal = own(StatusCode::BAD_REQUEST, "G400", why);
@@ -184,7 +184,12 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, client: IpAddr, protocol: Option<&HeaderValue>) {
+fn prepare(
+    request: &mut Request<Incoming>,
+    instance: SocketAddr,
+    client: &HeaderValue,
+    protocol: Option<&HeaderValue>,
+) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     if request.uri().authority().is_some() {
         *request.uri_mut() = path.parse().unwrap_or_default();
@@ -199,7 +204,7 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, client: IpAddr
     {
         headers.insert(header::HOST, host);
     }
-    headers::forwarded(headers, client);
+    headers::forwarded(headers, client.clone());
     if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
