@@ -2,7 +2,7 @@
 //! earlier ones were answered, and a latency counts from when its request was due. So a stall of the server is seen in
 //! full ("coordinated omission" cannot happen).
 //!
-//! `load --to ADDRESS --rate N --seconds N [--connections N] [--seed N]` prints one line of JSON; latencies in
+//! `load --to ADDRESS --rate N --seconds N|--requests N [--connections N] [--seed N]` prints one line of JSON; latencies in
 //! microseconds. One thread, no runtime: its own delays are small against a proxy's.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,7 @@ struct Options {
     to: SocketAddr,
     rate: f64,
     seconds: f64,
+    requests: u64,
     connections: usize,
     seed: u64,
 }
@@ -28,7 +29,14 @@ struct Connection {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { to: ([127, 0, 0, 1], 80).into(), rate: 0.0, seconds: 0.0, connections: 64, seed: 1 };
+    let mut options = Options {
+        to: ([127, 0, 0, 1], 80).into(),
+        rate: 0.0,
+        seconds: 0.0,
+        requests: u64::MAX,
+        connections: 64,
+        seed: 1,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(name) = words.next() {
         let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -37,6 +45,10 @@ fn options() -> Result<Options, String> {
             "--to" => options.to = value.parse().map_err(|error| bad(&error))?,
             "--rate" => options.rate = value.parse().map_err(|error| bad(&error))?,
             "--seconds" => options.seconds = value.parse().map_err(|error| bad(&error))?,
+            "--requests" => {
+                options.requests = value.parse().map_err(|error| bad(&error))?;
+                options.seconds = 3600.0;
+            }
             "--connections" => options.connections = value.parse().map_err(|error| bad(&error))?,
             "--seed" => options.seed = value.parse().map_err(|error| bad(&error))?,
             _ => return Err(format!("{name} is not known")),
@@ -74,23 +86,26 @@ fn main() -> io::Result<()> {
         Ok(Connection { socket, due: None, read: Vec::new() })
     };
     let mut connections = (0..options.connections).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
-    let mut idle: Vec<usize> = (0..connections.len()).collect();
+    // In turn, so that each of them is used.
+    let mut idle: VecDeque<usize> = (0..connections.len()).collect();
     let mut waiting: VecDeque<Instant> = VecDeque::new();
-    let mut latencies: Vec<u64> = Vec::with_capacity((options.rate * options.seconds * 1.1) as usize);
+    let mut latencies: Vec<u64> = Vec::with_capacity(((options.rate * options.seconds * 1.1) as usize).min(1 << 22));
     let (mut failed, mut late) = (0_u64, 0_u64);
     let begin = Instant::now();
     let end = begin + Duration::from_secs_f64(options.seconds);
     let grace = end + Duration::from_secs(5);
     let mut next = begin;
+    let mut left = options.requests;
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let now = Instant::now();
-        while next <= now && next < end {
+        while next <= now && next < end && left > 0 {
+            left -= 1;
             waiting.push_back(next);
             next += Duration::from_secs_f64(-(1.0 - dice.f64()).ln() / options.rate);
         }
         while let Some(due) = waiting.front().copied() {
-            let Some(index) = idle.pop() else { break };
+            let Some(index) = idle.pop_front() else { break };
             waiting.pop_front();
             late += u64::from(due.elapsed() > Duration::from_millis(1));
             let connection = &mut connections[index];
@@ -102,15 +117,15 @@ fn main() -> io::Result<()> {
             {
                 failed += 1;
                 *connection = open()?;
-                idle.push(index);
+                idle.push_back(index);
             }
         }
         let busy: Vec<usize> = (0..connections.len()).filter(|index| connections[*index].due.is_some()).collect();
-        if now >= grace || (next >= end && busy.is_empty() && waiting.is_empty()) {
+        if now >= grace || ((next >= end || left == 0) && busy.is_empty() && waiting.is_empty()) {
             failed += (busy.len() + waiting.len()) as u64;
             break;
         }
-        let until = if next < end { next } else { grace };
+        let until = if next < end && left > 0 { next } else { grace };
         let wait = until.saturating_duration_since(Instant::now());
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let ready: Vec<usize> = {
@@ -125,7 +140,7 @@ fn main() -> io::Result<()> {
                 Ok(0) => {
                     failed += 1;
                     *connection = open()?;
-                    idle.push(index);
+                    idle.push_back(index);
                 }
                 Ok(read) => {
                     connection.read.extend_from_slice(&buffer[..read]);
@@ -134,14 +149,14 @@ fn main() -> io::Result<()> {
                         let due = connection.due.take().unwrap_or(now);
                         latencies.push(due.elapsed().as_micros() as u64);
                         failed += u64::from(!well);
-                        idle.push(index);
+                        idle.push_back(index);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
                     failed += 1;
                     *connection = open()?;
-                    idle.push(index);
+                    idle.push_back(index);
                 }
             }
         }
