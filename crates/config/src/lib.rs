@@ -1,17 +1,26 @@
 //! `davy.yaml`: read with spans, within budgets, every error at once; each with a code, a place and a hint. A key that
 //! this version does not enforce is refused: a limit that is parsed and not enforced is false safety.
+//!
+//! Bytes become a tree with places (`tree`), the tree becomes values (`reader`), the values a `File` (`file`, `workload`,
+//! `rollout`). Which key stands where is in `keys`; what each is for is in the types of `schema`.
 
 mod codes;
 mod diagnostic;
-mod read;
+mod file;
+mod keys;
+mod reader;
+mod reference;
+mod rollout;
 mod schema;
 mod template;
 mod tree;
 mod units;
 mod words;
+mod workload;
 
 pub use codes::{Code, Explanation, explain, explanations};
 pub use diagnostic::{Diagnostic, render};
-pub use read::{Deployment, File, parse};
+pub use file::{Deployment, File, parse};
+pub use reference::reference;
 pub use schema::schema;
 pub use template::template;

@@ -1,35 +1,59 @@
-//! The JSON Schema, from types whose comments are the keys' reference. The reader is held against it by a test.
+//! The JSON Schema, from types whose comments are the keys' reference. The reader is held against it by tests: each key,
+//! each default, and the examples.
 
 #![expect(dead_code, reason = "the types describe the file; the reader reads it with places")]
 
 use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// One service: what runs, and how a new version of it is rolled out.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "File")]
 struct Davy {
-    /// The service's name: 1 to 63 of a-z, 0-9 and -, beginning with a letter.
+    /// The service's name: 1 to 63 of a-z, 0-9 and -, beginning with a letter, not ending with -.
+    #[schemars(extend("pattern" = NAME))]
     service: String,
-    /// What runs, split into words, no shell; $PORT and the keys of `env` are replaced. Relative paths begin at the file's folder.
+    /// The program and its arguments, split into words at spaces; quotes keep words together. There is no shell: only $PORT and the keys of `env` are replaced. A path begins at the file's folder; a name without / is also looked for in PATH.
+    #[schemars(length(min = 1))]
     command: String,
-    /// Files and folders that belong to a release, besides those that the command names.
+    /// Files and folders that belong to a release besides those that the command names. Paths are relative to the file's folder and stay inside it.
+    #[schemars(extend("default" = []))]
     files: Option<Vec<String>>,
-    /// The port in a container. On `local` each instance is given one of its own as $PORT.
+    /// Where it listens in a container. On `local` it changes nothing: each instance is given a free port of its own as $PORT.
+    #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
-    /// How many instances, 1 to 100. Default 1.
+    /// How many instances, 1 to 100.
+    #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     replicas: Option<u32>,
     /// When an instance counts as able to serve.
     health: Option<Health>,
-    /// Which requests are the service's. Default: all.
+    /// Which requests are the service's.
     route: Option<Route>,
-    /// The environment of the process; $PORT in values is replaced.
+    /// The environment of the process: texts, numbers and truths, taken as written. $PORT in a value is replaced. `PORT: $PORT` says that the program reads its port by itself.
+    #[schemars(extend("default" = {}))]
     env: Option<BTreeMap<String, Scalar>>,
-    /// Where it can be deployed. Default: `production` on `local`.
+    /// Where it can be deployed, by name. Without it there is `production` on `local`.
+    #[schemars(extend("minProperties" = 1))]
     environments: Option<BTreeMap<String, Environment>>,
     /// How a new version gets all traffic, or none.
     rollout: Option<Rollout>,
 }
+
+const NAME: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
+const DURATION: &str = r"^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?(\d+(\.\d+)?ms)?$";
+const PERCENTAGE: &str = r"^\d+(\.\d+)?%$";
+
+/// A length of time with its unit: 250ms, 1.5s, 60s, 1m30s, 15m, 24h or 7d. At most 365d.
+#[derive(JsonSchema)]
+#[schemars(extend("pattern" = DURATION, "minLength" = 2))]
+struct Duration(String);
+
+/// A percentage with its sign: 1%, 0.5%.
+#[derive(JsonSchema)]
+#[schemars(extend("pattern" = PERCENTAGE))]
+struct Percentage(String);
 
 /// A text, a number or a truth, taken as written.
 #[derive(JsonSchema)]
@@ -40,57 +64,70 @@ enum Scalar {
     Truth(bool),
 }
 
+/// When an instance counts as able to serve.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Health {
     /// Asked for with GET; 200 to 399 is healthy. Without it, an open port is.
+    #[schemars(extend("pattern" = "^/"))]
     path: Option<String>,
-    /// How long a new instance may take. Default 60s.
-    grace: Option<String>,
-    /// The time between two checks. Default 2s.
-    interval: Option<String>,
+    /// How long a new instance may take to become healthy; at least 1s.
+    #[schemars(extend("default" = "60s"))]
+    grace: Option<Duration>,
+    /// The time between two checks; at least 100ms.
+    #[schemars(extend("default" = "2s"))]
+    interval: Option<Duration>,
 }
 
+/// Which requests are the service's.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Route {
-    /// A host name, without scheme and port. Default: every one.
+    /// A host name, without scheme and port. Without it, every host.
     host: Option<String>,
-    /// A prefix of whole segments. Default /.
+    /// The beginning of a path, in whole segments.
+    #[schemars(extend("pattern" = "^/", "default" = "/"))]
     path: Option<String>,
 }
 
+/// Where it can be deployed.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Environment {
-    /// Where instances run.
+    /// What runs the instances: `local`, processes on the machine of the server.
+    #[schemars(extend("default" = "local"))]
     platform: Option<Platform>,
 }
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Platform {
-    /// Processes on this machine.
     Local,
 }
 
+/// How a new version gets all traffic, or none.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Rollout {
-    /// The trial.
+    /// The trial, step by step.
     canary: Option<Canary>,
     /// What the judge may spend and must heed.
     analysis: Option<Analysis>,
-    /// The longest wait for the requests in flight on a release that leaves. Default 30s.
-    drain: Option<String>,
-    /// How long the old release is kept after promotion. Default 15m.
-    bake: Option<String>,
-    /// What happens when harm is found.
+    /// The longest wait for the requests in flight on a release that is about to be removed.
+    #[schemars(extend("default" = "30s"))]
+    drain: Option<Duration>,
+    /// How long the old release is kept after promotion, for an instant way back.
+    #[schemars(extend("default" = "15m"))]
+    bake: Option<Duration>,
+    /// What happens when harm is found: `rollback`, traffic goes back.
+    #[schemars(extend("default" = "rollback"))]
     on_failure: Option<OnFailure>,
-    /// What happens when a step's deadline passes. Default pause.
+    /// What happens when a step is not proven at its deadline: `pause` waits for a person, `rollback` puts traffic back.
+    #[schemars(extend("default" = "pause"))]
     on_deadline: Option<OnDeadline>,
-    /// The longest pause; then the rollout is rolled back. Default 24h.
-    pause_limit: Option<String>,
+    /// The longest pause; then the rollout is rolled back. At least 1s.
+    #[schemars(extend("default" = "24h"))]
+    pause_limit: Option<Duration>,
 }
 
 #[derive(JsonSchema)]
@@ -106,39 +143,87 @@ enum OnDeadline {
     Rollback,
 }
 
+/// The trial, step by step.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Canary {
-    /// Rising weights, the last 100%. Default [1%, 5%, 25%, 50%, 100%].
-    steps: Option<Vec<String>>,
-    /// The least time at each weight. Default 60s.
-    hold: Option<String>,
-    /// The most time at each weight. Default 30m.
-    deadline: Option<String>,
+    /// The canary's shares of traffic: rising, at least one below 100%, the last 100%, which is the promotion. At most two decimals.
+    #[schemars(length(min = 2), extend("default" = ["1%", "5%", "25%", "50%", "100%"]))]
+    steps: Option<Vec<Percentage>>,
+    /// The least time at each weight; at least 100ms. Not far below the slowest request.
+    #[schemars(extend("default" = "60s"))]
+    hold: Option<Duration>,
+    /// The most time at each weight; longer than `hold`.
+    #[schemars(extend("default" = "30m"))]
+    deadline: Option<Duration>,
 }
 
+/// What the judge may spend and must heed.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Analysis {
-    /// The chance of rolling back a healthy version, at most. Default 0.01.
+    /// The chance of rolling back a healthy version, at most, over the whole rollout. Above 0, at most 0.5.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 0.5, "default" = 0.01))]
     alpha: Option<f64>,
-    /// Limits on failures: answers of 5xx, timeouts, refused and broken connections.
+    /// Limits on failures: answers of 500 to 599, timeouts, refused and broken connections.
     error_rate: Option<ErrorRate>,
 }
 
+/// Limits on failures.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ErrorRate {
-    /// The new version's failure rate is not to exceed this.
-    max: Option<String>,
-    /// Whether it is compared with stable. Default true.
+    /// The share of failures that the new version may not exceed, whatever stable does. Above 0%, below 100%. Without it there is no such limit.
+    max: Option<Percentage>,
+    /// Whether the new version may not fail more than stable.
+    #[schemars(extend("default" = true))]
     not_worse_than_stable: Option<bool>,
 }
 
 /// The JSON Schema (draft 2020-12) of `davy.yaml`.
 #[must_use]
-pub fn schema() -> serde_json::Value {
+pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Davy>();
     schema.insert("title".to_owned(), "davy.yaml".into());
-    schema.to_value()
+    let mut schema = schema.to_value();
+    let mappings = mappings(&schema);
+    without_null(&mut schema, &mappings);
+    schema
+}
+
+/// References to the definitions that are mappings: these may be left empty, their keys commented out.
+fn mappings(schema: &Value) -> Vec<String> {
+    let definitions = schema["$defs"].as_object().into_iter().flatten();
+    let objects = definitions.filter(|(_, definition)| definition["type"] == "object");
+    objects.map(|(name, _)| format!("#/$defs/{name}")).collect()
+}
+
+/// An absent key is not an empty one: takes `null` away from optional values.
+fn without_null(value: &mut Value, mappings: &[String]) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(|item| without_null(item, mappings)),
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(reference) = optional(object).filter(|reference| !mappings.contains(reference)) {
+                object.remove("anyOf");
+                object.insert("$ref".to_owned(), reference.into());
+            }
+            object.values_mut().for_each(|inner| without_null(inner, mappings));
+        }
+        _ => {}
+    }
+}
+
+/// The reference in "this, or null".
+fn optional(object: &Map<String, Value>) -> Option<String> {
+    match object.get("anyOf")?.as_array()?.as_slice() {
+        [this, null] if null["type"] == "null" => this["$ref"].as_str().map(str::to_owned),
+        _ => None,
+    }
 }

@@ -1,72 +1,112 @@
 //! Durations and percentages, always with their units.
 
+use crate::{Code, codes};
 use davy_core::{Millis, Weight};
 
 /// No duration is longer than a year.
-const LONGEST: u64 = 365 * 24 * 3600 * 1000;
+const LONGEST: f64 = 365.0 * 24.0 * 3600.0 * 1000.0;
 
-/// `250ms`, `1.5s`, `60s`, `1m30s`, `24h`, `7d`.
-pub(crate) fn duration(text: &str) -> Result<Millis, String> {
-    let text = text.trim();
-    let form = || "write it with its unit, such as 250ms, 60s, 1m30s, 15m or 24h".to_owned();
+/// Why a value is none, and what to write instead.
+pub(crate) struct Wrong {
+    pub code: Code,
+    pub hint: String,
+}
+
+fn unit(hint: impl Into<String>) -> Wrong {
+    Wrong { code: codes::UNIT, hint: hint.into() }
+}
+
+fn range(hint: &str) -> Wrong {
+    Wrong { code: codes::RANGE, hint: hint.to_owned() }
+}
+
+/// The units, from the longest to the shortest, in milliseconds.
+const UNITS: [(&str, f64); 5] = [("d", 86_400_000.0), ("h", 3_600_000.0), ("m", 60_000.0), ("s", 1000.0), ("ms", 1.0)];
+
+/// `250ms`, `1.5s`, `60s`, `1m30s`, `24h`, `7d`. The schema's pattern says the same.
+pub(crate) fn duration(text: &str) -> Result<Millis, Wrong> {
+    let form = || unit("write it with its unit, such as 250ms, 60s, 1m30s, 15m or 24h");
     if text.is_empty() {
         return Err(form());
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("write its unit: {text}s, or {text}m"));
+    if number(text).is_some() {
+        return Err(unit(format!("write its unit: {text}s, or {text}m")));
     }
     let mut total = 0.0_f64;
+    let mut least = UNITS.len();
+    let mut written = String::new();
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(form)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| form())?;
+        let amount = number(&rest[..digits]).ok_or_else(form)?;
         let after = rest[digits..].trim_start();
-        let unit = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-        let millis = match &after[..unit] {
-            "ms" => 1.0,
-            "s" => 1000.0,
-            "m" => 60_000.0,
-            "h" => 3_600_000.0,
-            "d" => 86_400_000.0,
-            "sec" | "secs" | "second" | "seconds" => return Err(format!("write {number}s")),
-            "min" | "mins" | "minute" | "minutes" => return Err(format!("write {number}m")),
-            "hour" | "hours" => return Err(format!("write {number}h")),
+        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let name = match after[..end].to_ascii_lowercase().as_str() {
+            "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => "ms",
+            "s" | "sec" | "secs" | "second" | "seconds" => "s",
+            "m" | "min" | "mins" | "minute" | "minutes" => "m",
+            "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+            "d" | "day" | "days" => "d",
             _ => return Err(form()),
         };
-        total += number * millis;
-        rest = after[unit..].trim_start();
+        let at = UNITS.iter().rposition(|(unit, _)| *unit == name).ok_or_else(form)?;
+        if written.is_empty() || at > least {
+            total += amount * UNITS[at].1;
+        } else {
+            return Err(unit("the longer unit comes first, each once, such as 1m30s"));
+        }
+        least = at;
+        written.push_str(&format!("{}{name}", &rest[..digits]));
+        rest = after[end..].trim_start();
+    }
+    if written != text {
+        return Err(unit(format!("write {written}")));
+    }
+    if total > LONGEST {
+        return Err(range("at most 365d"));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within a year")]
-    let millis = if total <= LONGEST as f64 { total.round() as u64 } else { return Err("at most 365d".to_owned()) };
-    Ok(Millis(millis))
+    Ok(Millis(total.round() as u64))
 }
 
-/// `5%`, `0.1%`: a fraction of 1.
-pub(crate) fn fraction(text: &str) -> Result<f64, String> {
-    let text = text.trim();
-    let Some(number) = text.strip_suffix('%') else {
-        return Err(match text.parse::<f64>() {
-            Ok(_) => format!("write its unit: {text}%"),
-            Err(_) => "write a percentage, such as 5% or 0.1%".to_owned(),
+/// `5%`, `0.1%`: a fraction of 1. The schema's pattern says the same.
+pub(crate) fn fraction(text: &str) -> Result<f64, Wrong> {
+    if number(text).is_some() {
+        return Err(unit(format!("write its unit: {text}%")));
+    }
+    let form = || unit("write a percentage, such as 5% or 0.1%");
+    let Some(amount) = text.strip_suffix('%') else {
+        let amount = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+        return Err(match text[amount.len()..].trim() {
+            "percent" | "pct" | "pc" if number(amount).is_some() => unit(format!("write {amount}%")),
+            _ => form(),
         });
     };
-    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !number.is_empty();
-    let number: f64 = number.parse().ok().filter(|_| plain).ok_or("write a percentage, such as 5% or 0.1%")?;
-    Ok(number / 100.0)
+    match number(amount) {
+        Some(value) => Ok(value / 100.0),
+        None if number(amount.trim()).is_some() => Err(unit(format!("write {}%", amount.trim()))),
+        None => Err(form()),
+    }
 }
 
-/// A weight with at most two decimals.
-pub(crate) fn weight(text: &str) -> Result<Weight, String> {
+/// A weight: above 0% to 100%, with at most two decimals.
+pub(crate) fn weight(text: &str) -> Result<Weight, Wrong> {
     let points = fraction(text)? * 10_000.0;
     let whole = points.round();
     if (points - whole).abs() > 1e-6 {
-        return Err("a weight has at most two decimals".to_owned());
+        return Err(range("a weight has at most two decimals"));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within 0 and 10000")]
-    let points = if (1.0..=10_000.0).contains(&whole) {
-        whole as u16
-    } else {
-        return Err("a weight is 0.01% to 100%".to_owned());
-    };
-    Weight::new(points).map_err(|error| error.to_string())
+    if !(1.0..=10_000.0).contains(&whole) {
+        return Err(range("a weight is 0.01% to 100%"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within 1 and 10000")]
+    let points = whole as u16;
+    Weight::new(points).map_err(|error| range(&error.to_string()))
+}
+
+/// Digits with at most one point between them: no sign, no exponent.
+fn number(text: &str) -> Option<f64> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, decimals) = text.split_once('.').map_or((text, None), |(whole, decimals)| (whole, Some(decimals)));
+    (digits(whole) && decimals.is_none_or(digits)).then(|| text.parse().ok())?
 }

@@ -1,59 +1,77 @@
 //! A command's words: split like a shell's, without a shell.
 
+/// What only a shell can do. As an argument it stands in quotes.
+const OPERATORS: [&str; 11] = ["|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1", "&>"];
+
+/// A word so far, and whether a part of it was quoted.
+#[derive(Default)]
+struct Word {
+    text: String,
+    quoted: bool,
+}
+
 /// Splits at spaces; single and double quotes keep words together, a backslash keeps the next character.
-pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
-    let mut word: Option<String> = None;
+    let mut word: Option<Word> = None;
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         match character {
-            ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
-            '\'' => loop {
-                match characters.next() {
-                    Some('\'') => {
-                        word.get_or_insert_default();
-                        break;
+            ' ' | '\t' | '\n' | '\r' => words.extend(finish(word.take())?),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                word.quoted = true;
+                loop {
+                    match characters.next() {
+                        Some('\'') => break,
+                        Some(inner) => word.text.push(inner),
+                        None => return Err("a single quote is not closed".to_owned()),
                     }
-                    Some(inner) => word.get_or_insert_default().push(inner),
-                    None => return Err("a single quote is not closed"),
                 }
-            },
-            '"' => loop {
-                match characters.next() {
-                    Some('"') => {
-                        word.get_or_insert_default();
-                        break;
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                word.quoted = true;
+                loop {
+                    match characters.next() {
+                        Some('"') => break,
+                        Some('\\') => match characters.next() {
+                            Some(inner @ ('"' | '\\')) => word.text.push(inner),
+                            Some(inner) => word.text.extend(['\\', inner]),
+                            None => return Err("a double quote is not closed".to_owned()),
+                        },
+                        Some(inner) => word.text.push(inner),
+                        None => return Err("a double quote is not closed".to_owned()),
                     }
-                    Some('\\') => match characters.next() {
-                        Some(inner @ ('"' | '\\' | '$')) => word.get_or_insert_default().push(inner),
-                        Some(inner) => word.get_or_insert_default().extend(['\\', inner]),
-                        None => return Err("a double quote is not closed"),
-                    },
-                    Some(inner) => word.get_or_insert_default().push(inner),
-                    None => return Err("a double quote is not closed"),
                 }
-            },
-            '\\' => match characters.next() {
-                Some(inner) => word.get_or_insert_default().push(inner),
-                None => return Err("nothing follows the backslash"),
-            },
-            other => word.get_or_insert_default().push(other),
+            }
+            '\\' => {
+                let word = word.get_or_insert_default();
+                word.quoted = true;
+                word.text.push(characters.next().ok_or("nothing follows the backslash at its end")?);
+            }
+            other => word.get_or_insert_default().text.push(other),
         }
     }
-    words.extend(word);
+    words.extend(finish(word)?);
     Ok(words)
 }
 
-/// The names of the variables that a word refers to.
-pub(crate) fn variables(word: &str) -> Vec<String> {
+fn finish(word: Option<Word>) -> Result<Option<String>, String> {
+    match word {
+        Some(word) if !word.quoted && OPERATORS.contains(&word.text.as_str()) => {
+            Err(format!("`{}` is a shell's, and there is none", word.text))
+        }
+        other => Ok(other.map(|word| word.text)),
+    }
+}
+
+/// The names that a text refers to as `$NAME` or `${NAME}`. A `$` before anything else is itself.
+pub(crate) fn variables(text: &str) -> Vec<String> {
     let mut names = Vec::new();
-    let mut rest = word;
+    let mut rest = text;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            rest = after;
-            continue;
-        }
         let braced = rest.strip_prefix('{').and_then(|inner| inner.split_once('}')).map(|(name, _)| name);
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
         let name = braced.unwrap_or(&rest[..end]);

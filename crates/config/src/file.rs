@@ -1,0 +1,155 @@
+//! The file as a whole: read from bytes, resolved for one environment.
+
+use crate::{
+    Diagnostic, codes,
+    diagnostic::quote,
+    keys,
+    reader::Reader,
+    tree::{self, Node, Span, Value},
+};
+use davy_core::{EnvironmentName, Place, Policy, ServiceKey, ServiceName, Workload};
+
+/// More errors than this are not told at once: nobody reads them.
+const MOST: usize = 100;
+
+/// A file without errors.
+#[derive(Clone, Debug)]
+pub struct File {
+    service: ServiceName,
+    environments: Vec<EnvironmentName>,
+    workload: Workload,
+    policy: Policy,
+    /// Where the service's name stands.
+    named: Span,
+    /// Where the environments stand.
+    listed: Span,
+}
+
+/// What to deploy, where, and how it gets there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    /// Which service, in which environment.
+    pub key: ServiceKey,
+    /// Where it runs.
+    pub place: Place,
+    /// How it runs.
+    pub workload: Workload,
+    /// How it gets there.
+    pub policy: Policy,
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// Every error that it has, in the order of their places, up to 100. What keeps it from being read as YAML ends the
+/// reading: then that one is the last.
+pub fn parse(bytes: &[u8]) -> Result<File, Vec<Diagnostic>> {
+    let text = tree::text(bytes).map_err(|error| vec![error])?;
+    let (root, errors) = tree::read(text);
+    let mut reader = Reader { errors };
+    let file = root.and_then(|root| reader.file(&root));
+    reader.errors.sort_by_key(|error| (error.line, error.column));
+    reader.errors.truncate(MOST);
+    match file {
+        Some(file) if reader.errors.is_empty() => Ok(file),
+        _ => Err(reader.errors),
+    }
+}
+
+impl File {
+    /// The environments that it can be deployed to, in the file's order.
+    #[must_use]
+    pub fn environments(&self) -> &[EnvironmentName] {
+        &self.environments
+    }
+
+    /// The deployment in one environment; the only one when none is named.
+    ///
+    /// # Errors
+    /// When there is no such environment or service, or several environments and none is named.
+    pub fn resolve(&self, environment: Option<&str>, service: Option<&str>) -> Result<Deployment, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        if let Some(other) = service.filter(|service| *service != self.service.as_str()) {
+            let message = format!("the file is about `{}`, not {}", self.service, quote(other));
+            let hint = "name another file with --file, or leave the service out";
+            errors.push(self.named.error(codes::SERVICE, message, hint));
+        }
+        let list = self.environments.iter().map(EnvironmentName::as_str).collect::<Vec<_>>().join(", ");
+        let found = match (environment, self.environments.as_slice()) {
+            (None, [only]) => Some(only),
+            (None, _) => {
+                let message = format!("the file has several environments: {list}");
+                errors.push(self.listed.error(codes::ENVIRONMENT, message, "name one with --env"));
+                None
+            }
+            (Some(name), all) => all.iter().find(|known| known.as_str() == name).or_else(|| {
+                let message = format!("there is no environment {}", quote(name));
+                errors.push(self.listed.error(codes::ENVIRONMENT, message, format!("the file has {list}")));
+                None
+            }),
+        };
+        match found.filter(|_| errors.is_empty()) {
+            None => Err(errors),
+            Some(environment) => Ok(Deployment {
+                key: ServiceKey { service: self.service.clone(), environment: environment.clone() },
+                place: Place::Local,
+                workload: self.workload.clone(),
+                policy: self.policy.clone(),
+            }),
+        }
+    }
+}
+
+impl Reader {
+    fn file(&mut self, root: &Node) -> Option<File> {
+        if root.is_null() {
+            self.errors.push(tree::empty(root.span));
+            return None;
+        }
+        let map = self.map(root, &keys::FILE)?;
+        let service = match map.get("service") {
+            Some(node) => self.name(node, "`service`", |name| ServiceName::new(name)),
+            None => {
+                let hint = "add a line such as `service: logo`";
+                self.fail(tree::TOP, codes::MISSING, "`service` is missing", hint)
+            }
+        };
+        let workload = self.workload(root, &map);
+        let environments = map.get("environments").map(|node| (self.environments(node), node.span));
+        let (environments, listed) = match environments {
+            Some((environments, span)) => (environments, span),
+            None => (EnvironmentName::new("production").into_iter().collect(), tree::TOP),
+        };
+        let policy = self.policy(map.get("rollout").copied());
+        let named = map.get("service").map_or(tree::TOP, |node| node.span);
+        Some(File { service: service?, environments, workload: workload?, policy, named, listed })
+    }
+
+    fn environments(&mut self, node: &Node) -> Vec<EnvironmentName> {
+        let mut environments = Vec::new();
+        let Value::Map(pairs) = &node.value else {
+            let hint = "such as environments: { production: { platform: local } }";
+            self.kind::<()>(node, "`environments`", "a mapping", hint);
+            return environments;
+        };
+        if pairs.is_empty() {
+            let hint = "add one, or leave the key out: then there is `production`";
+            self.fail::<()>(node.span, codes::MISSING, "`environments` names none", hint);
+        }
+        for (key, value) in pairs {
+            environments.extend(self.name(key, "the environment", |name| EnvironmentName::new(name)));
+            let Some(map) = self.map(value, &keys::ENVIRONMENT) else { continue };
+            let Some(node) = map.get("platform") else { continue };
+            match node.scalar() {
+                Some(later) if keys::LATER_PLATFORMS.contains(&later) => {
+                    let message = format!("the platform `{later}` is known, but not in this version");
+                    self.fail::<()>(node.span, codes::NOT_ENFORCED, message, "this version has `local`");
+                }
+                _ => {
+                    self.one_of(node, "`platform`", &["local"]);
+                }
+            }
+        }
+        environments
+    }
+}

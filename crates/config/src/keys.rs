@@ -1,0 +1,77 @@
+//! Which keys stand where. A test holds them against the schema.
+
+/// The keys of one mapping.
+pub(crate) struct Keys {
+    /// Where it stands, from the top.
+    pub path: &'static str,
+    /// The keys that are read and enforced.
+    pub known: &'static [&'static str],
+    /// The keys that are known to belong here, and are not enforced by this version.
+    pub later: &'static [&'static str],
+}
+
+pub(crate) static FILE: Keys = Keys {
+    path: "",
+    known: &["service", "command", "files", "port", "replicas", "health", "route", "env", "environments", "rollout"],
+    later: &["image", "user", "volumes", "stop-signal", "secrets", "resources", "pipeline", "notify", "slo"],
+};
+pub(crate) static HEALTH: Keys = Keys { path: "health", known: &["path", "grace", "interval"], later: &[] };
+pub(crate) static ROUTE: Keys = Keys { path: "route", known: &["host", "path"], later: &[] };
+pub(crate) static ENVIRONMENT: Keys = Keys {
+    path: "environments.NAME",
+    known: &["platform"],
+    later: &["cluster", "router", "approve", "metrics", "namespace", "region"],
+};
+pub(crate) static ROLLOUT: Keys = Keys {
+    path: "rollout",
+    known: &["canary", "analysis", "drain", "bake", "on-failure", "on-deadline", "pause-limit"],
+    later: &["blue-green", "rolling", "recreate", "min-healthy", "max", "holdback", "sticky", "mirror"],
+};
+pub(crate) static CANARY: Keys = Keys {
+    path: "rollout.canary",
+    known: &["steps", "hold", "deadline"],
+    later: &["holdback", "sticky", "mirror", "match", "scale"],
+};
+pub(crate) static ANALYSIS: Keys = Keys {
+    path: "rollout.analysis",
+    known: &["alpha", "error-rate"],
+    later: &["beta", "harm-budget", "latency", "metrics", "margin"],
+};
+pub(crate) static ERROR_RATE: Keys =
+    Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
+
+/// Every mapping with keys of its own.
+pub(crate) static ALL: [&Keys; 8] = [&FILE, &HEALTH, &ROUTE, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
+
+/// Later platforms.
+pub(crate) const LATER_PLATFORMS: &[&str] = &["docker", "swarm", "ecs", "kubernetes"];
+
+impl Keys {
+    /// The place in words.
+    pub(crate) fn place(&self) -> String {
+        match self.path {
+            "" => "the file".to_owned(),
+            path => format!("`{path}`"),
+        }
+    }
+
+    /// What to do about a key that is not known here.
+    pub(crate) fn hint(&self, name: &str) -> String {
+        let all = format!("there are {}", self.known.join(", "));
+        if name == "<<" {
+            return "merge keys are no part of YAML 1.2: write the values out".to_owned();
+        }
+        // Longer texts are no key's misspelling, and the distance takes the product of the lengths.
+        const LONGEST: usize = 40;
+        let near = self.known.iter().filter(|_| name.len() <= LONGEST);
+        let folded = name.to_ascii_lowercase().replace('_', "-");
+        let near = near.map(|key| (strsim::osa_distance(&folded, key), *key)).min();
+        let elsewhere = ALL.iter().find(|keys| keys.known.contains(&name) || keys.known.contains(&folded.as_str()));
+        match (near.filter(|(distance, key)| *distance <= 1.max(key.len() / 3)), elsewhere) {
+            (Some((0, key)), _) => format!("write `{key}`"),
+            (_, Some(keys)) => format!("`{folded}` belongs in {}; here {all}", keys.place()),
+            (Some((_, key)), None) => format!("did you mean `{key}`? Here {all}"),
+            (None, None) => format!("here {all}"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What files without errors mean.
+
+use crate::bad::corpus;
+use davy_config::{Deployment, parse, template};
+use davy_core::{Millis, OnDeadline, Place, Policy};
+use proptest::prelude::*;
+
+fn read(bytes: &[u8]) -> Deployment {
+    parse(bytes).and_then(|file| file.resolve(None, None)).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn good(name: &str) -> Vec<u8> {
+    corpus("good").into_iter().find(|(file, _)| file == name).unwrap().1
+}
+
+#[test]
+fn a_small_file_is_enough() {
+    let Deployment { key, place, workload, policy } = read(&good("small.yaml"));
+    assert_eq!(key.to_string(), "production/logo");
+    assert_eq!(place, Place::Local);
+    assert_eq!(workload.command, ["./logo", "--port", "$PORT"]);
+    assert!(workload.files.is_empty() && workload.env.is_empty());
+    assert_eq!(workload.replicas, 1);
+    assert_eq!((workload.health.path, workload.health.grace.0, workload.health.interval.0), (None, 60_000, 2_000));
+    assert_eq!((workload.route.host, workload.route.path.as_str()), (None, "/"));
+    assert_eq!(policy, Policy::default());
+}
+
+#[test]
+fn a_full_file_says_all() {
+    let file = parse(&good("full.yaml")).unwrap();
+    let names: Vec<_> = file.environments().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["staging", "production"]);
+    let Deployment { key, workload, policy, .. } = file.resolve(Some("staging"), Some("logo")).unwrap();
+    assert_eq!(key.to_string(), "staging/logo");
+    assert_eq!(workload.command, ["./logo", "--port", "$PORT", "--color", "${COLOR}", "--title", "A \"good\" logo"]);
+    assert_eq!(workload.files, ["static", "conf/logo.toml"]);
+    let env: Vec<_> = workload.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(env, ["COLOR=blue", "LISTEN=:$PORT", "RETRIES=3", "VERBOSE=no"]);
+    assert_eq!(workload.replicas, 3);
+    assert_eq!(workload.health.path.as_deref(), Some("/healthz"));
+    assert_eq!((workload.health.grace, workload.health.interval), (Millis(90_000), Millis(250)));
+    assert_eq!((workload.route.host.as_deref(), workload.route.path.as_str()), (Some("logo.example.com"), "/shop"));
+    let points: Vec<_> = policy.steps.iter().map(|step| step.basis_points()).collect();
+    assert_eq!(points, [50, 500, 2_500, 10_000]);
+    assert_eq!((policy.hold, policy.deadline), (Millis(90_000), Millis(3_600_000)));
+    assert_eq!((policy.drain, policy.bake), (Millis(10_000), Millis(86_400_000)));
+    assert_eq!((policy.on_deadline, policy.pause_limit), (OnDeadline::Rollback, Millis(12 * 3_600_000)));
+    assert_eq!((policy.analysis.alpha, policy.analysis.max_error_rate), (0.05, Some(0.02)));
+    assert!(!policy.analysis.not_worse_than_stable);
+    assert_eq!(policy.analysis.beta, Policy::default().analysis.beta);
+}
+
+#[test]
+fn anchors_are_followed_and_a_program_may_read_its_port_by_itself() {
+    let Deployment { workload, policy, .. } = read(&good("aliases.yaml"));
+    assert_eq!(workload.command, ["node", "server.js"]);
+    assert!(workload.env.is_empty(), "PORT is given anyway");
+    assert_eq!((policy.drain, policy.bake), (Millis(60_000), Millis(60_000)));
+    assert_eq!(policy.hold, Policy::default().hold);
+}
+
+#[test]
+fn blocks_of_text_are_text_tabs_and_all() {
+    let Deployment { workload, .. } = read(&good("block.yaml"));
+    assert_eq!(workload.command, ["./logo", "--port", "$PORT", "--query", "a | b"]);
+    assert_eq!(workload.env["TEXT"], "one\n\ttwo, after a tab\n");
+}
+
+#[test]
+fn line_ends_and_a_byte_order_mark_change_nothing() {
+    let unix = String::from_utf8(good("full.yaml")).unwrap();
+    let expected = parse(unix.as_bytes()).unwrap().resolve(Some("staging"), None).unwrap();
+    for other in
+        [unix.replace('\n', "\r\n"), format!("\u{FEFF}{unix}"), format!("\u{FEFF}{}", unix.replace('\n', "\r\n"))]
+    {
+        assert_eq!(parse(other.as_bytes()).unwrap().resolve(Some("staging"), None).unwrap(), expected);
+    }
+}
+
+#[test]
+fn durations_and_percentages_are_exact() {
+    for (text, millis) in [
+        ("250ms", 250),
+        ("1.5s", 1_500),
+        ("60s", 60_000),
+        ("1m30s", 90_000),
+        ("1h0m5s", 3_605_000),
+        ("0.5d", 43_200_000),
+        ("365d", 31_536_000_000),
+    ] {
+        let file = format!("service: a\ncommand: ./a $PORT\nrollout: {{ bake: {text} }}");
+        assert_eq!(read(file.as_bytes()).policy.bake, Millis(millis), "{text}");
+    }
+    for points in 1..10_000_u16 {
+        let file = format!(
+            "service: a\ncommand: ./a $PORT\nrollout: {{ canary: {{ steps: [{}.{:02}%, 100%] }} }}",
+            points / 100,
+            points % 100
+        );
+        assert_eq!(read(file.as_bytes()).policy.steps[0].basis_points(), points);
+    }
+}
+
+#[test]
+fn the_example_of_the_repository_has_no_errors() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/logo/davy.yaml");
+    read(&std::fs::read(example).unwrap());
+}
+
+proptest! {
+    /// Whatever the command is made of, the file to start from gives the same words.
+    #[test]
+    fn the_template_has_no_errors(service in "[a-z][a-z0-9]{0,9}", word in "\\PC{1,20}|[\\x00-\\x7f\\u{85}\\u{feff}]{1,20}") {
+        let quoted = format!("'{}'", word.replace(['\'', '\0', '$'], ""));
+        let command = format!("./{service} --port $PORT --text {quoted}");
+        let read = read(template(&service, &command).as_bytes());
+        prop_assert_eq!(read.key.service.as_str(), service.as_str());
+        prop_assert_eq!(read.workload.command.join(" "), command.replace('\'', ""));
+        prop_assert_eq!(read.policy, Policy::default());
+    }
+}
