@@ -185,8 +185,8 @@ fn the_laws_hold_in_every_world() {
     for seed in base..base + worlds {
         let result = std::panic::catch_unwind(|| one(seed));
         if let Err(panic) = result {
-            eprintln!("DAVY_SEED={seed} repeats this");
-            std::panic::resume_unwind(panic);
+            let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            panic!("DAVY_SEED={seed} repeats this: {why}");
         }
     }
 }

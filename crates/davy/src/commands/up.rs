@@ -74,7 +74,7 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
     }
     match json {
         true => {
-            output::json(&serde_json::json!({ "type": "stopped", "server": told, "keep_traffic": asked.keep_traffic }))
+            output::json(&serde_json::json!({ "type": "stopped", "server": told, "keep_traffic": asked.keep_traffic }));
         }
         false if told => output::data("stopped"),
         false => output::data("no server was running; what it had left is stopped"),
