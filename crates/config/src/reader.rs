@@ -10,6 +10,9 @@ use crate::{
 use davy_core::Millis;
 use std::collections::BTreeMap;
 
+/// What the judge still tells from nothing, and from all.
+const LEAST: f64 = 1e-9;
+
 /// The values of a mapping by their keys.
 pub(crate) type Map<'a> = BTreeMap<&'a str, &'a Node>;
 
@@ -113,14 +116,20 @@ impl Reader {
         }
     }
 
-    /// A number above 0 and at most `most`.
+    /// A number from 1e-9, below which the judge's arithmetic promises nothing, to `most`.
     pub(crate) fn decimal(&mut self, node: &Node, what: &str, most: f64) -> Option<f64> {
         let text = self.bare(node, what)?;
         let hint = format!("write a number above 0 and at most {most}, such as 0.01");
         match text.parse::<f64>() {
-            Ok(number) if number > 0.0 && number <= most => Some(number),
+            Ok(number) if (LEAST..=most).contains(&number) => Some(number),
             Ok(_) => self.fail(node.span, codes::RANGE, format!("{what} is {}", quote(text)), hint),
-            Err(_) => self.fail(node.span, codes::TYPE, format!("{what} is {}, no number", quote(text)), hint),
+            Err(_) => {
+                let hint = match units::fraction(text) {
+                    Ok(share) => format!("it is a number, not a percentage: write {}", units::decimals(share)),
+                    Err(_) => hint,
+                };
+                self.fail(node.span, codes::TYPE, format!("{what} is {}, no number", quote(text)), hint)
+            }
         }
     }
 
@@ -179,7 +188,7 @@ impl Reader {
     pub(crate) fn share(&mut self, node: &Node, what: &str) -> Option<f64> {
         let text = self.text(node, what)?;
         match units::fraction(text) {
-            Ok(share) if share > 0.0 && share < 1.0 => Some(share),
+            Ok(share) if (LEAST..=1.0 - LEAST).contains(&share) => Some(share),
             Ok(_) => {
                 let message = format!("{what} is {}", quote(text));
                 self.fail(node.span, codes::RANGE, message, "above 0% and below 100%, such as 2%")

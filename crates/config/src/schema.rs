@@ -163,7 +163,7 @@ struct Canary {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Analysis {
     /// The chance of rolling back a healthy version, at most, over the whole rollout. Above 0, at most 0.5.
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 0.5, "default" = 0.01))]
+    #[schemars(extend("minimum" = 1e-9, "maximum" = 0.5, "default" = 0.01))]
     alpha: Option<f64>,
     /// Limits on failures: answers of 500 to 599, timeouts, refused and broken connections.
     error_rate: Option<ErrorRate>,

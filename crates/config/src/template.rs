@@ -1,9 +1,16 @@
 //! A file to start from.
 
+use crate::words;
+
 /// A `davy.yaml` for a service, its choices said in comments. It has no errors if the service is a name and the command
-/// is told its port.
+/// can be split into words and names no variable but `$PORT`; one that does not name it is said to read PORT by itself.
 #[must_use]
 pub fn template(service: &str, command: &str) -> String {
+    let told = words::variables(command).iter().any(|variable| variable.name == "PORT");
+    let env = match told {
+        true => "# env: { COLOR: blue }",
+        false => "env: { PORT: $PORT }   # it reads its port from there; else write $PORT into the command",
+    };
     let command = quoted(command);
     format!(
         "service: {service}
@@ -11,7 +18,7 @@ command: {command}        # split into words, no shell; each instance gets a por
 
 # health: {{ path: /healthz, grace: 60s, interval: 2s }}   # without a path, an open port is healthy
 # replicas: 2
-# env: {{ COLOR: blue }}
+{env}
 
 rollout:
   canary:

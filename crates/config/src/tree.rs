@@ -59,6 +59,20 @@ impl Node {
         }
     }
 
+    /// Where a part of a scalar stands; the scalar's own place if it is not written as it is read.
+    pub(crate) fn part(&self, part: &str) -> Span {
+        let Some(text) = self.scalar() else { return self.span };
+        let quotes = usize::from(matches!(self.value, Value::Quoted(_)));
+        match text.find(part) {
+            Some(at) if self.span.length == text.chars().count() + 2 * quotes => Span {
+                column: self.span.column + quotes + text[..at].chars().count(),
+                length: part.chars().count(),
+                ..self.span
+            },
+            _ => self.span,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             _ if self.is_null() => "empty",
@@ -240,7 +254,8 @@ impl Builder<'_> {
     }
 
     fn alias(&mut self, place: Span, why: &str) -> Result<(), Diagnostic> {
-        let hint = "write the value itself, or an anchor such as `&name` before the first of them";
+        let hint =
+            "write the value itself, or `&name` before the first of them; a text that begins with * stands in quotes";
         Err(place.error(codes::ALIAS, format!("the alias stands for nothing: {why}"), hint))
     }
 

@@ -71,8 +71,11 @@ pub(crate) fn duration(text: &str) -> Result<Millis, Wrong> {
 
 /// `5%`, `0.1%`: a fraction of 1. The schema's pattern says the same.
 pub(crate) fn fraction(text: &str) -> Result<f64, Wrong> {
-    if number(text).is_some() {
-        return Err(unit(format!("write its unit: {text}%")));
+    if let Some(value) = number(text) {
+        return Err(unit(match value > 0.0 && value < 1.0 {
+            true => format!("write its unit: {}%, or {text}% if so little is meant", decimals(value * 100.0)),
+            false => format!("write its unit: {text}%"),
+        }));
     }
     let form = || unit("write a percentage, such as 5% or 0.1%");
     let Some(amount) = text.strip_suffix('%') else {
@@ -102,6 +105,12 @@ pub(crate) fn weight(text: &str) -> Result<Weight, Wrong> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within 1 and 10000")]
     let points = whole as u16;
     Weight::new(points).map_err(|error| range(&error.to_string()))
+}
+
+/// A number as people write it, without what binary fractions add.
+pub(crate) fn decimals(value: f64) -> String {
+    let text = format!("{value:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Digits with at most one point between them: no sign, no exponent.

@@ -66,18 +66,28 @@ fn finish(word: Option<Word>) -> Result<Option<String>, String> {
     }
 }
 
-/// The names that a text refers to as `$NAME` or `${NAME}`. A `$` before anything else is itself.
-pub(crate) fn variables(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
+/// What a text refers to.
+pub(crate) struct Variable {
+    pub name: String,
+    /// As it stands there.
+    pub written: String,
+}
+
+/// What a text refers to as `$NAME` or `${NAME}`. A `$` before anything else is itself.
+pub(crate) fn variables(text: &str) -> Vec<Variable> {
+    let mut variables = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
         let braced = rest.strip_prefix('{').and_then(|inner| inner.split_once('}')).map(|(name, _)| name);
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let name = braced.unwrap_or(&rest[..end]);
+        let (name, written) = match braced {
+            Some(name) => (name, format!("${{{name}}}")),
+            None => (&rest[..end], format!("${}", &rest[..end])),
+        };
         if !name.is_empty() {
-            names.push(name.to_owned());
+            variables.push(Variable { name: name.to_owned(), written });
         }
     }
-    names
+    variables
 }

@@ -6,7 +6,7 @@ use crate::{
     keys,
     reader::{Map, Reader},
     tree::{self, Node, Value},
-    words,
+    words::{self, Variable},
 };
 use davy_core::{HealthCheck, Millis, Route, Workload};
 use std::collections::BTreeMap;
@@ -91,13 +91,12 @@ impl Reader {
                 self.fail::<()>(key.span, codes::NAME, message, hint);
                 continue;
             }
-            for unknown in words::variables(text) {
-                match unknown == PORT {
-                    true => env.tells_port = true,
-                    false => {
-                        let message = format!("{} is not known in a value of `env`", quote(&format!("${unknown}")));
-                        self.fail::<()>(value.span, codes::VARIABLE, message, "only $PORT is replaced there");
-                    }
+            for Variable { name, written } in words::variables(text) {
+                env.tells_port |= name == PORT;
+                if name != PORT {
+                    let message = format!("{} is not known in a value of `env`", quote(&written));
+                    let hint = "only $PORT is replaced there";
+                    self.fail::<()>(value.part(&written), codes::VARIABLE, message, hint);
                 }
             }
             env.values.insert(name.to_owned(), text.to_owned());
@@ -121,14 +120,14 @@ impl Reader {
             }
         };
         let mut told = env.tells_port;
-        for name in split.iter().flat_map(|word| words::variables(word)) {
+        for Variable { name, written } in split.iter().flat_map(|word| words::variables(word)) {
             told |= name == PORT;
             if name != PORT && !env.values.contains_key(&name) {
                 let known = [PORT].into_iter().chain(env.values.keys().map(String::as_str));
                 let known = known.map(|name| format!("${name}")).collect::<Vec<_>>().join(", ");
-                let message = format!("{} is not known", quote(&format!("${name}")));
-                let hint = format!("there is no shell: only {known} are replaced; add it to `env`");
-                self.fail::<()>(node.span, codes::VARIABLE, message, hint);
+                let message = format!("{} is not known", quote(&written));
+                let hint = format!("there is no shell: what is replaced is {known}; add the name to `env`");
+                self.fail::<()>(node.part(&written), codes::VARIABLE, message, hint);
             }
         }
         if !told {

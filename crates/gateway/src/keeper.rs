@@ -57,6 +57,9 @@ impl Keeper {
                     Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway")
                 );
             }
+            if hello.version != env!("CARGO_PKG_VERSION") {
+                tracing::warn!(version = hello.version, "the gateway that runs is of another version; it serves on");
+            }
             return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
         }
         let (child, hello) = start(&options, &client).await?;

@@ -22,7 +22,10 @@ use std::{
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 /// How long a client may take for a request's head, and a connection may be idle.
 const HEAD: Duration = Duration::from_secs(60);
@@ -80,6 +83,7 @@ impl Options {
 pub fn run(options: Options) -> Result<(), Error> {
     // Fails only for a process that leads a group already: then nobody's terminal ends it either.
     rustix::process::setsid().ok();
+    raise_limit();
     let failed = |tried: &str| {
         let tried = tried.to_owned();
         move |error: io::Error| Error::never(tried, error)
@@ -127,7 +131,11 @@ async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>
     tokio::spawn(shared.clone().count());
     tokio::spawn(health::watch(shared.clone()));
     tokio::spawn(shared.clone().listen(listener));
-    ended.notified().await;
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        () = ended.notified() => {}
+        _ = terminated.recv() => {}
+    }
     fs::remove_file(&options.control).ok();
     ending.send_replace(true);
     let since = Instant::now();
@@ -138,6 +146,16 @@ async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>
         tokio::time::sleep(written).await;
     }
     Ok(())
+}
+
+/// Every client has a connection here and one to an instance: the usual 1,024 files are soon used up.
+fn raise_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of open files could not be raised: fewer clients are served");
+    }
 }
 
 fn lock(options: &Options) -> Result<File, Error> {

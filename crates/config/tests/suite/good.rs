@@ -108,6 +108,15 @@ fn the_example_of_the_repository_has_no_errors() {
     read(&std::fs::read(example).unwrap());
 }
 
+#[test]
+fn the_template_of_a_command_that_names_no_port_has_no_errors() {
+    for command in ["node server.js", "./a --port $PORT", "./a '${PORT}'", "./it\\'s", "./a \"b c\""] {
+        let text = template("shop", command);
+        read(text.as_bytes());
+        assert_eq!(text.contains("\nenv: { PORT: $PORT }"), !command.contains("PORT"), "{text}");
+    }
+}
+
 proptest! {
     /// Whatever the command is made of, the file to start from gives the same words.
     #[test]

@@ -81,8 +81,6 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         check(&bytes);

@@ -73,7 +73,6 @@ pub(crate) fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
         "minProperties" => value.as_object().is_none_or(|map| map.len() as u64 >= of.as_u64().unwrap()),
         "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= of.as_u64().unwrap()),
         "minimum" => value.as_f64().is_none_or(|number| number >= of.as_f64().unwrap()),
-        "exclusiveMinimum" => value.as_f64().is_none_or(|number| number > of.as_f64().unwrap()),
         "maximum" => value.as_f64().is_none_or(|number| number <= of.as_f64().unwrap()),
         "pattern" | "format" | "description" | "title" | "default" | "$schema" | "$defs" => true,
         other => panic!("the schema's rule {other} is not checked"),

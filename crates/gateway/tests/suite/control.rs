@@ -217,3 +217,11 @@ async fn it_ends_when_told_and_lets_what_is_under_way_finish() {
     assert_eq!(waiting.await.unwrap(), hyper::StatusCode::OK);
     assert!(gateway.child.wait().unwrap().success());
 }
+
+#[tokio::test]
+async fn it_ends_by_a_signal_as_when_told() {
+    let mut gateway = Gateway::start().await;
+    let pid = rustix::process::Pid::from_child(&gateway.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(gateway.child.wait().unwrap().success());
+}
