@@ -39,6 +39,9 @@ use tokio::{
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How many megabytes `/flood` answers with.
+pub(crate) const FLOOD: u64 = 256;
+
 /// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let since = Instant::now();
@@ -90,6 +93,13 @@ impl Gateway {
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
         let child = Self::spawn(&folder, "127.0.0.1:0", Stdio::inherit());
         Self::greet(folder, child).await
+    }
+
+    /// The most memory that it has had resident, in kB.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -257,6 +267,11 @@ impl Instance {
                     self.sunk.fetch_add(frame.data_ref().map_or(0, |data| data.len() as u64), Relaxed);
                 }
                 whole(self.sunk.load(Relaxed).to_string())
+            }
+            "/flood" => {
+                let chunk = Bytes::from(vec![b'x'; 1024 * 1024]);
+                let frames = futures_util::stream::iter((0..FLOOD).map(move |_| Ok(Frame::data(chunk.clone()))));
+                Response::new(BodyExt::boxed(http_body_util::StreamBody::new(frames)))
             }
             "/headers" => whole(format!("{:?}", request.headers())),
             "/socket" => {

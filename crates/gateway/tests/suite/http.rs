@@ -1,6 +1,6 @@
 //! What passes the gateway, what it rewrites, and what it refuses.
 
-use crate::house::{Connection, Gateway, Instance, PATIENCE, key, raw, steady, text};
+use crate::house::{Connection, FLOOD, Gateway, Instance, PATIENCE, key, raw, steady, sum, text};
 use davy_core::Route;
 use davy_ports::Router;
 use http_body_util::Full;
@@ -168,10 +168,27 @@ async fn a_large_body_is_never_held_whole() {
     tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.ends_with(&size.to_string()), "{answer}");
     assert_eq!(instance.sunk.load(Relaxed), size);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.child.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(kilobytes < 64 * 1024, "{kilobytes} kB at most");
+    assert!(gateway.peak() < 64 * 1024, "{} kB at most", gateway.peak());
+}
+
+#[tokio::test]
+async fn a_large_answer_waits_for_its_client() {
+    let (gateway, _instance) = shop().await;
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut bytes = vec![0; 1024 * 1024];
+    let mut total = 0;
+    loop {
+        let read = tokio::time::timeout(PATIENCE, socket.read(&mut bytes)).await.unwrap().unwrap();
+        if read == 0 {
+            break;
+        }
+        total += read as u64;
+    }
+    assert!(total > FLOOD * 1024 * 1024, "{total}");
+    assert!(gateway.peak() < 64 * 1024, "{} kB at most", gateway.peak());
+    let windows = gateway.windows(None, |windows| sum(windows, "v1").answered == 1).await;
+    assert_eq!(sum(&windows, "v1").failures.total(), 0);
 }
 
 #[tokio::test]
