@@ -24,3 +24,4 @@ pub use file::{Deployment, File, parse};
 pub use reference::reference;
 pub use schema::schema;
 pub use template::template;
+pub use tree::LARGEST;

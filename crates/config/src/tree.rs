@@ -7,12 +7,12 @@ use crate::{
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as Parsed};
 use std::collections::{HashMap, HashSet};
 
-/// Bytes of a file.
-const SIZE: usize = 1024 * 1024;
+/// The bytes of a file that are read: who reads one needs no more than one byte past them.
+pub const LARGEST: usize = 1024 * 1024;
 /// Levels of nesting. Everything that walks a tree is recursive, and this keeps it off the stack's end.
 const DEPTH: usize = 64;
 /// Values, and bytes of their text, once aliases are followed.
-const BUDGET: Measure = Measure { nodes: 20_000, bytes: 4 * SIZE, height: DEPTH };
+const BUDGET: Measure = Measure { nodes: 20_000, bytes: 4 * LARGEST, height: DEPTH };
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +111,8 @@ pub(crate) const TOP: Span = Span { line: 1, column: 1, length: 1 };
 
 /// The text of a file's bytes.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Diagnostic> {
-    if bytes.len() > SIZE {
-        let message = format!("the file is {} bytes long; {SIZE} are read", bytes.len());
+    if bytes.len() > LARGEST {
+        let message = "the file is longer than 1 MiB";
         return Err(TOP.error(codes::TOO_LARGE, message, "keep generated data in files of its own"));
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);

@@ -91,6 +91,12 @@ fn a_file_with_errors_is_refused_line_by_line_and_changes_nothing() {
         let deployed = host.davy(&["deploy", "--watch"]);
         assert_eq!(deployed.status.code(), Some(2), "{code}: {}", text(&deployed));
     }
+    let several = "service: x\ncommand: ./a $PORT\nenvironments: { staging: { platform: local }, production: { platform: local } }\n";
+    fs::write(host.folder.path().join("davy.yaml"), several).expect("a file");
+    let checked = host.davy(&["config", "check"]);
+    assert!(checked.status.success(), "a file may have several environments: {}", text(&checked));
+    let deployed = host.davy(&["deploy"]);
+    assert_eq!(deployed.status.code(), Some(2), "which one must be said: {}", text(&deployed));
     let history = host.davy(&["history", "--json"]);
     assert!(history.status.success() && history.stdout.is_empty(), "nothing was changed");
     host.down();
