@@ -1,6 +1,9 @@
 //! A rollout in words: what a person reads while it goes on. Pure: text from what the API said.
 
-use davy_core::{Timestamp, Weight, rollout::PauseReason};
+use davy_core::{
+    Timestamp, Weight,
+    rollout::{PauseReason, RequestKind},
+};
 use davy_judge::Kind;
 use davy_server::wire::{Counted, Rollout};
 
@@ -61,6 +64,9 @@ fn headline(rollout: &Rollout) -> String {
 }
 
 pub(crate) fn weights(rollout: &Rollout) -> String {
+    if rollout.next.is_none() {
+        return rollout.weight.intended.to_string();
+    }
     let observed = rollout.weight.observed.map_or_else(|| "not seen yet".to_owned(), |share| format!("{share} seen"));
     let steps: Vec<String> = rollout
         .steps
@@ -90,9 +96,15 @@ fn paused(why: &PauseReason) -> String {
     }
 }
 
-/// Why a rollout waits, for a person.
-pub(crate) fn held(rollout: &Rollout) -> String {
-    rollout.paused.as_ref().map_or_else(String::new, |pause| paused(&pause.why))
+/// Why a rollout ended or waits, for a person.
+pub(crate) fn because(rollout: &Rollout) -> String {
+    match (&rollout.why, &rollout.paused) {
+        (Some(why), _) => why.clone(),
+        (None, Some(pause)) => paused(&pause.why),
+        _ if rollout.request == RequestKind::Rollback => "the earlier release serves again".to_owned(),
+        _ if rollout.from.is_none() => "the first release serves".to_owned(),
+        _ => "every step was passed".to_owned(),
+    }
 }
 
 fn next(rollout: &Rollout) -> String {

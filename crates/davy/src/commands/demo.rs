@@ -130,7 +130,7 @@ async fn show(
     .await?;
     let held = seen.state == "paused";
     let seconds = began.elapsed().as_secs_f64();
-    let reason = if held { view::held(&seen) } else { seen.why.clone().unwrap_or_default() };
+    let reason = view::because(&seen);
     if held {
         say(json, &format!("held: {reason}; putting traffic back"));
         let aborted = engine.act(&canary, davy_engine::Action::Abort, Engine::actor()).await;

@@ -6,10 +6,7 @@ use crate::{
     exit::{DONE, Exit, Failure},
     output, view,
 };
-use davy_core::{
-    RolloutId,
-    rollout::{Outcome, RequestKind},
-};
+use davy_core::{RolloutId, rollout::Outcome};
 use davy_server::wire::Rollout;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -104,12 +101,7 @@ fn ended(seen: &Rollout, exit_on_pause: bool, json: bool) -> Option<Exit> {
     match json {
         true => output::json(&serde_json::json!({ "type": "outcome", "rollout": seen.id, "outcome": word })),
         false => {
-            let why = seen.why.clone().unwrap_or_else(|| match word {
-                "held" => view::held(seen),
-                _ if seen.request == RequestKind::Rollback => "the earlier release serves again".to_owned(),
-                _ => "every step was passed".to_owned(),
-            });
-            output::data(&format!("{word}: {why}"));
+            output::data(&format!("{word}: {}", view::because(seen)));
             output::say(&format!("  `davy rollout explain {}` has every decision with its evidence", seen.id));
         }
     }
