@@ -125,6 +125,11 @@ fn laws(world: &World, from: usize, before: &State) {
                     assert!(rollout.promoted && baked, "stable stays until the bake has ended");
                 }
             }
+            Event::BakeEnded => {
+                let asked = world.events[from..].iter().any(|(_, event)| matches!(event, Event::RolloutQueued { .. }));
+                let observed = rollout.is_some_and(|rollout| rollout.observed.is_some()) || world.flowing;
+                assert!(observed || asked, "a bake ends once traffic was seen, or when a person asks for the next one");
+            }
             Event::RolloutRequested { .. } => assert!(rollout.is_none(), "one rollout at a time"),
             _ => {}
         }

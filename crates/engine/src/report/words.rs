@@ -20,7 +20,8 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
             format!("{rollout} is replaced by {} before it began.", code(by.as_str()))
         }
         Event::InstancesRequested { release, count, .. } => {
-            format!("{} of release {} are asked for.", counted(u64::from(*count), "instance"), code(release.as_str()))
+            let are = if *count == 1 { "is" } else { "are" };
+            format!("{} of release {} {are} asked for.", counted(u64::from(*count), "instance"), code(release.as_str()))
         }
         Event::InstancesOrdered { .. } => "The platform took the order.".to_owned(),
         Event::InstancesRefused { why, .. } => format!("The platform could not take the order: {}", sentence(why)),
