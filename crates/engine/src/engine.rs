@@ -105,6 +105,12 @@ pub enum EngineError {
     /// No such rollout.
     #[error("there is no rollout {0}")]
     NoRollout(RolloutId),
+    /// It has ended: nothing can be asked of it.
+    #[error("rollout {0} is over")]
+    Over(RolloutId),
+    /// It waits for another one to be cleared away.
+    #[error("rollout {0} has not begun: it waits until the one before it is cleared away")]
+    Waiting(RolloutId),
     /// No such service.
     #[error("there is no service {0}")]
     NoService(ServiceKey),
@@ -184,6 +190,7 @@ impl Engine {
             windows: None,
             listening_since: now(),
             unstored: Default::default(),
+            unwritten: None,
             digest: BatchesDigest::new(),
             instances: Sight::Unseen { why: unseen() },
             router: Sight::Unseen { why: unseen() },
@@ -240,7 +247,12 @@ impl Engine {
     /// # Errors
     /// When it is unknown, over, or the command does not fit.
     pub async fn act(&self, rollout: &RolloutId, action: Action, by: Actor) -> Result<(), EngineError> {
-        let handle = self.handle_of(rollout)?;
+        let Some(handle) = self.handle_of(rollout) else {
+            return Err(match self.rollout(rollout).await?.ended {
+                Some(ended) => EngineError::Over(ended.rollout),
+                None => EngineError::Waiting(rollout.clone()),
+            });
+        };
         let command = match action {
             Action::Promote => Command::Promote { by: by.clone() },
             Action::Pause => Command::Pause { by: by.clone() },
@@ -277,10 +289,10 @@ impl Engine {
         back
     }
 
-    fn handle_of(&self, rollout: &RolloutId) -> Result<Handle, EngineError> {
+    fn handle_of(&self, rollout: &RolloutId) -> Option<Handle> {
         let services = self.services();
         let current = |handle: &&Handle| handle.live.borrow().state.rollout_id() == Some(rollout);
-        services.values().find(current).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+        services.values().find(current).cloned()
     }
 
     /// Goes back: during a trial or a bake at once to the release that served before, else by a rollout of an
@@ -347,7 +359,7 @@ impl Engine {
     /// The service that a rollout under way belongs to.
     #[must_use]
     pub fn under_way(&self, rollout: &RolloutId) -> Option<Live> {
-        self.handle_of(rollout).ok().map(|handle| handle.live.borrow().clone())
+        self.handle_of(rollout).map(|handle| handle.live.borrow().clone())
     }
 
     /// Every rollout of a service, or of all: the newest first.

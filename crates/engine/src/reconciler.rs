@@ -114,6 +114,8 @@ pub(crate) struct Reconciler {
     pub(crate) windows: Option<Streamed<'static, Result<Window, Error>>>,
     pub(crate) listening_since: Timestamp,
     pub(crate) unstored: VecDeque<Batch>,
+    /// Why evidence could not be stored, while it cannot.
+    pub(crate) unwritten: Option<String>,
     /// Over the stored batches.
     pub(crate) digest: BatchesDigest,
     pub(crate) instances: Sight<Vec<Instance>>,
@@ -198,22 +200,25 @@ impl Reconciler {
 
     async fn store(&mut self) {
         while let Some(batch) = self.unstored.front() {
-            match tokio::time::timeout(APPEND, self.ports.journal.store(batch)).await {
+            let why = match tokio::time::timeout(APPEND, self.ports.journal.store(batch)).await {
                 Ok(Ok(())) => {
                     self.digest.add(batch);
                     self.unstored.pop_front();
+                    continue;
                 }
-                Ok(Err(error)) => return self.keep(&error),
-                Err(_) => return self.keep(&"it did not answer in time"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the journal did not answer in time".to_owned(),
+            };
+            if self.unwritten.as_ref() != Some(&why) {
+                tracing::warn!(service = %self.key, why, "evidence could not be stored; it is kept and nothing advances");
             }
+            while self.unstored.len() > BACKLOG {
+                self.unstored.pop_front();
+            }
+            self.unwritten = Some(why);
+            return;
         }
-    }
-
-    fn keep(&mut self, why: &dyn std::fmt::Display) {
-        tracing::warn!(service = %self.key, %why, "evidence could not be stored; it is kept and nothing advances");
-        while self.unstored.len() > BACKLOG {
-            self.unstored.pop_front();
-        }
+        self.unwritten = None;
     }
 
     /// Looks at everything and decides.
@@ -316,6 +321,7 @@ impl Reconciler {
                 Entry { at, by: by.clone(), rollout: own, event: event.clone() }
             })
             .collect();
+        let mut told = None;
         loop {
             let appending = self.ports.journal.append(&self.key, self.position, &entries);
             let why = match tokio::time::timeout(APPEND, appending).await {
@@ -324,6 +330,10 @@ impl Reconciler {
                         self.state.apply(record.entry.at, &record.entry.event);
                         self.position = record.position;
                         self.sequence = record.sequence;
+                    }
+                    if told.is_some() {
+                        // Counts that came meanwhile are still to be read: that is no silence of their source.
+                        self.listening_since = now();
                     }
                     let last = self.sequence;
                     self.written.send_if_modified(|seen| {
@@ -340,8 +350,13 @@ impl Reconciler {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "the journal did not answer in time".to_owned(),
             };
-            tracing::error!(service = %self.key, why, "nothing can be written; trying again, nothing advances");
-            self.publish(Some(why));
+            if told.as_ref() != Some(&why) {
+                tracing::error!(service = %self.key, why, "nothing can be written; trying again, nothing advances");
+            }
+            let router = self.ports.router.clone();
+            self.router = sight(bounded(LOOK, "look at the router", router.observe(&self.key)).await);
+            self.publish(Some(why.clone()));
+            told = Some(why);
             tokio::time::sleep(Duration::from_millis(200)).await;
             // An attempt that timed out may have been written.
             if self.position_moved().await {
@@ -505,7 +520,7 @@ impl Reconciler {
                 .filter(|(_, all)| on_trial && *all > 0)
                 .map(|(canary, all)| (davy_core::Weight::share(canary, all), all)),
             seen: self.collector.as_ref().map(Collector::seen).unwrap_or_default(),
-            stuck,
+            stuck: stuck.or_else(|| self.unwritten.clone()),
             sequence: self.sequence,
         });
     }

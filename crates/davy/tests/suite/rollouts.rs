@@ -102,6 +102,10 @@ fn people_may_pause_resume_promote_and_abort() {
     let watched = watcher.wait_with_output().expect("it ends");
     assert_eq!(watched.status.code(), Some(4), "{}", text(&watched));
     assert_eq!(last(&watched)["outcome"], "aborted");
+    host.until("over", |status| status["state"] == "aborted");
+    let late = host.davy(&["rollout", "abort"]);
+    assert_eq!(late.status.code(), Some(2), "{}", text(&late));
+    assert!(text(&late).contains("is over"), "{}", text(&late));
     let (_, failed) = load.stop();
     assert_eq!(failed, 0);
     host.down();
