@@ -4,6 +4,7 @@
 #
 #   benches/gateway.sh            CPU per request at the peak (ROUNDS=9 of SECONDS_EACH=3), then p99 in open loop at half of
 #                                 nginx's peak rate, then the memory at 1,000 connections
+#   PINGORA=1 benches/gateway.sh  the same with a proxy on the library that was not taken (benches/pingora), to compare
 #
 # The figures come last. Needs nginx, haproxy, wrk (Debian: apt-get install nginx-light haproxy wrk) and two cores.
 set -euo pipefail
@@ -20,6 +21,13 @@ fi
 PROFILE=${PROFILE:-release}
 cargo build --profile "$PROFILE" --quiet --package davy-gateway --bins --examples
 target=${CARGO_TARGET_DIR:-target}/$PROFILE
+contestants="davy nginx haproxy"
+if [ -n "${PINGORA:-}" ]; then
+  contestants+=" pingora"
+  pingora=${CARGO_TARGET_DIR:+$CARGO_TARGET_DIR/pingora}
+  pingora=${pingora:-$PWD/benches/pingora/target}
+  cargo build --release --quiet --locked --manifest-path benches/pingora/Cargo.toml --target-dir "$pingora"
+fi
 folder=$(mktemp -d)
 pids=()
 finish() {
@@ -30,7 +38,7 @@ finish() {
 trap finish EXIT
 
 stable=127.0.0.1:$((BASE + 1)) canary=127.0.0.1:$((BASE + 2))
-declare -A at=([davy]=127.0.0.1:$((BASE + 3)) [nginx]=127.0.0.1:$((BASE + 4)) [haproxy]=127.0.0.1:$((BASE + 5)))
+declare -A at=([davy]=127.0.0.1:$((BASE + 3)) [nginx]=127.0.0.1:$((BASE + 4)) [haproxy]=127.0.0.1:$((BASE + 5)) [pingora]=127.0.0.1:$((BASE + 7)))
 declare -A process=()
 
 cat >"$folder/backend.conf" <<END
@@ -74,6 +82,9 @@ END
 taskset -c 1 nginx -c "$folder/backend.conf" -p "$folder" 2>"$folder/backend.log" & pids+=($!)
 taskset -c 0 nginx -c "$folder/nginx.conf" -p "$folder" 2>"$folder/nginx.log" & pids+=($!) process[nginx]=$!
 taskset -c 0 haproxy -q -f "$folder/haproxy.cfg" 2>"$folder/haproxy.log" & pids+=($!) process[haproxy]=$!
+if [ -n "${PINGORA:-}" ]; then
+  taskset -c 0 "$pingora/release/pingora-split" "${at[pingora]}" "$stable" "$canary" 2>"$folder/pingora.log" & pids+=($!) process[pingora]=$!
+fi
 mkdir -m 700 "$folder/run"
 taskset -c 0 "$target/davy-gateway" --listen "${at[davy]}" --threads 1 --control "$folder/run/control" \
   --state "$folder/state" 2>"$folder/davy.log" & pids+=($!) process[davy]=$!
@@ -92,12 +103,14 @@ cpu() {
   echo "$sum"
 }
 median() { sort -g | awk '{ all[NR] = $1 } END { print (NR % 2) ? all[(NR + 1) / 2] : (all[NR / 2] + all[NR / 2 + 1]) / 2 }'; }
+# The contestants, turned round in every second round.
+in_order() { if [ $(($1 % 2)) = 0 ]; then tr ' ' '\n' <<<"$contestants" | tac; else echo "$contestants"; fi; }
+told() { for who in $contestants; do printf '%s %s  ' "$who" "$(tail -1 "$folder/$1.$who")"; done; }
 ratios() { paste "$folder/$1" "$folder/$2" | awk '{ print $1 / $2 }'; }
 
 echo "CPU per request (µs) at the peak, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
 for round in $(seq "$ROUNDS"); do
-  order="davy nginx haproxy"
-  [ $((round % 2)) = 0 ] && order="haproxy nginx davy"
+  order=$(in_order "$round")
   for who in $order; do
     before=$(cpu "${process[$who]}")
     taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"${SECONDS_EACH}s" "http://${at[$who]}/item" >"$folder/wrk"
@@ -107,20 +120,19 @@ for round in $(seq "$ROUNDS"); do
     awk -v cpu=$((after - before)) -v n="$requests" 'BEGIN { printf "%.3f\n", cpu / n / 1000 }' >>"$folder/cpu.$who"
     awk '/Requests\/sec/ { print $2 }' "$folder/wrk" >>"$folder/peak.$who"
   done
-  echo "  round $round: davy $(tail -1 "$folder/cpu.davy")  nginx $(tail -1 "$folder/cpu.nginx")  haproxy $(tail -1 "$folder/cpu.haproxy")"
+  echo "  round $round: $(told cpu)"
 done
 
 rate=$(median <"$folder/peak.nginx" | awk '{ print int($1 / 2) }')
 echo "p99 (µs) in open loop at $rate requests/s, half of nginx's peak"
 for round in $(seq "$ROUNDS"); do
-  order="davy nginx haproxy"
-  [ $((round % 2)) = 0 ] && order="haproxy nginx davy"
+  order=$(in_order "$round")
   for who in $order; do
     taskset -c 1 "$target/examples/load" --to "${at[$who]}" --rate "$rate" --seconds "$SECONDS_EACH" --seed "$round" >"$folder/load"
     grep -q '"failed":0,' "$folder/load" || { echo "$who failed:"; cat "$folder/load"; exit 1; }
     for what in p50 p99; do sed "s/.*\"$what\":\([0-9]*\).*/\1/" "$folder/load" >>"$folder/$what.$who"; done
   done
-  echo "  round $round: davy $(tail -1 "$folder/p99.davy")  nginx $(tail -1 "$folder/p99.nginx")  haproxy $(tail -1 "$folder/p99.haproxy")"
+  echo "  round $round: $(told p99)"
 done
 
 echo "memory at 1,000 connections"
@@ -146,11 +158,14 @@ sleep 1.5
 echo "counted by the gateway: $(tail -1 "$folder/counts")"
 echo
 echo "== figures (medians of $ROUNDS rounds; ratios are medians of paired ratios)"
-for who in davy nginx haproxy; do
+for who in $contestants; do
   echo "$who: $(median <"$folder/cpu.$who") µs of CPU per request, peak $(median <"$folder/peak.$who") requests/s, p50 $(median <"$folder/p50.$who") µs, p99 $(median <"$folder/p99.$who") µs"
 done
 echo "CPU per request, davy / nginx: $(ratios cpu.davy cpu.nginx | median) (to reach: 1.4)"
 echo "CPU per request, davy / haproxy: $(ratios cpu.davy cpu.haproxy | median)"
 echo "p99 at half of nginx's peak, davy / nginx: $(ratios p99.davy p99.nginx | median) (to reach: 1.3)"
 echo "p99 at half of nginx's peak, davy / haproxy: $(ratios p99.davy p99.haproxy | median)"
+if [ -n "${PINGORA:-}" ]; then
+  echo "davy / pingora: CPU per request $(ratios cpu.davy cpu.pingora | median), p99 $(ratios p99.davy p99.pingora | median)"
+fi
 echo "davy's memory: $idle MB resident at rest; $used MB with 1,000 connections, 4,000 requests/s over all of them (to reach: 25); $full MB with a request under way on each of the 1,000 at all times"
