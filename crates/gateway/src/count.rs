@@ -79,6 +79,11 @@ impl Under {
         Self { counter, in_flight, began: Instant::now(), ended: false }
     }
 
+    /// When it was routed.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Says how it ended; only the first time counts.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if self.ended {

@@ -117,6 +117,7 @@ pub(crate) fn address(client: IpAddr) -> HeaderValue {
 /// Says who asked, whatever the client said about it.
 pub(crate) fn forwarded(headers: &mut HeaderMap, client: HeaderValue) {
     remove(headers, &FORWARDED);
+    headers.reserve(3);
     headers.insert(FOR, client);
     headers.insert(PROTO, HeaderValue::from_static("http"));
     if let Some(host) = headers.get(header::HOST).cloned() {

@@ -4,6 +4,7 @@
 mod client;
 mod control;
 mod count;
+mod deadlines;
 mod disk;
 mod frame;
 mod headers;

@@ -2,6 +2,7 @@
 
 use crate::{
     control::Shared,
+    deadlines::Deadlines,
     disk::{self, Disk},
     headers, health,
     held::{self, Holder},
@@ -194,9 +195,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>, mut ending: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let worker = Rc::new(Worker { table, pool: Pool::default(), dice: fastrand::Rng::new().into() });
+    let deadlines = Rc::new(Deadlines::new());
+    let pool = Pool::new(deadlines.clone());
+    let worker = Rc::new(Worker { table, pool, deadlines: deadlines.clone(), dice: fastrand::Rng::new().into() });
     local.block_on(&runtime, async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::task::spawn_local(async move { deadlines.watch().await });
         let tidied = worker.clone();
         tokio::task::spawn_local(async move {
             loop {

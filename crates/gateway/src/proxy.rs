@@ -2,6 +2,7 @@
 
 use crate::{
     count::{Outcome, Under},
+    deadlines::Deadlines,
     headers,
     table::{Chosen, Table},
     upstream::{self, Link, Pool, Sent, Upload},
@@ -29,6 +30,7 @@ use std::{
 pub(crate) struct Worker {
     pub table: Arc<RwLock<Arc<Table>>>,
     pub pool: Pool,
+    pub deadlines: Rc<Deadlines>,
     pub dice: RefCell<fastrand::Rng>,
 }
 
@@ -60,7 +62,7 @@ impl Worker {
         let mut under = under;
         let sent = if request.body().is_end_stream() {
             let forwarding = self.forward(address, request.map(Sent::Streamed));
-            tokio::time::timeout(timeout, forwarding).await.map_err(|_| Late::Instance)
+            self.deadlines.until(under.began() + timeout, forwarding).await.ok_or(Late::Instance)
         } else {
             Box::pin(self.upload(address, request, timeout)).await
         };
@@ -105,7 +107,7 @@ impl Worker {
         let watched = upload.clone();
         let mut forwarding = std::pin::pin!(self.forward(address, request.map(|body| Sent::Watched(body, watched))));
         loop {
-            if let Ok(done) = tokio::time::timeout_at((from + timeout).into(), forwarding.as_mut()).await {
+            if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
                 return Ok(done);
             }
             match upload.moved.get() {
@@ -121,9 +123,10 @@ impl Worker {
         address: SocketAddr,
         request: Request<Sent>,
     ) -> Result<(Response<Incoming>, Link), Refused> {
-        let lent = self.pool.lend(address).await.map_err(|_| Refused::Connect)?;
-        let (mut link, reused) = (lent.link, lent.reused);
-        let again = if reused { upstream::again(&request) } else { None };
+        let may_repeat = upstream::may_repeat(&request);
+        let lent = self.pool.lend(address, may_repeat).await.map_err(|_| Refused::Connect)?;
+        let mut link = lent.link;
+        let again = (may_repeat && lent.stale).then(|| upstream::again(&request));
         let mut error = match link.send(request).await {
             Ok(response) => return Ok((response, link)),
             Err(error) => error,

@@ -1,5 +1,6 @@
 //! Connections to instances: one small pool for each worker thread, the most recently used first.
 
+use crate::deadlines::Deadlines;
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -22,8 +23,13 @@ use tokio::net::TcpStream;
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Shorter than servers usually keep an idle connection, so that they seldom close one that is about to be used.
-const IDLE: Duration = Duration::from_secs(4);
+/// Idle for longer, a connection is closed. Kept so long, those that a burst needed are there for the next one.
+const IDLE: Duration = Duration::from_secs(60);
+/// Shorter than servers usually keep an idle connection: one that was idle for longer may be closed while a request is on
+/// its way, so that only a request that may be asked again is sent on it.
+const RELIED: Duration = Duration::from_secs(4);
+/// No server closes a connection that was idle for less, so that a request on it need not be asked again.
+const FRESH: Duration = Duration::from_millis(250);
 /// Idle connections kept for each instance.
 const KEPT: usize = 128;
 
@@ -127,23 +133,28 @@ impl Body for Sent {
 }
 
 /// One worker's idle connections.
-#[derive(Default)]
 pub(crate) struct Pool {
+    clock: Rc<Deadlines>,
     idle: RefCell<HashMap<SocketAddr, Vec<(Link, Instant)>>>,
 }
 
-/// A connection, and whether it was used before.
+/// A connection, and whether it was idle for so long that the instance may be closing it.
 pub(crate) struct Lent {
     pub link: Link,
-    pub reused: bool,
+    pub stale: bool,
 }
 
 impl Pool {
-    /// A connection that is ready: an idle one, or a new one.
-    pub(crate) async fn lend(&self, address: SocketAddr) -> io::Result<Lent> {
-        while let Some((mut link, since)) = self.pop(address) {
-            if since.elapsed() < IDLE && link.is_ready() {
-                return Ok(Lent { link, reused: true });
+    pub(crate) fn new(clock: Rc<Deadlines>) -> Self {
+        Self { clock, idle: RefCell::default() }
+    }
+
+    /// A connection that is ready: an idle one, or a new one. `again` says that the request may be asked again.
+    pub(crate) async fn lend(&self, address: SocketAddr, again: bool) -> io::Result<Lent> {
+        let longest = if again { IDLE } else { RELIED };
+        while let Some((mut link, idle)) = self.pop(address, longest) {
+            if link.is_ready() {
+                return Ok(Lent { link, stale: idle >= FRESH });
             }
         }
         self.fresh(address).await
@@ -151,11 +162,15 @@ impl Pool {
 
     /// A connection that nobody has used.
     pub(crate) async fn fresh(&self, address: SocketAddr) -> io::Result<Lent> {
-        Ok(Lent { link: connect(address).await?, reused: false })
+        Ok(Lent { link: connect(address).await?, stale: false })
     }
 
-    fn pop(&self, address: SocketAddr) -> Option<(Link, Instant)> {
-        self.idle.borrow_mut().get_mut(&address)?.pop()
+    /// The connection that was used last, if it was idle for less than `longest`, and for how long.
+    fn pop(&self, address: SocketAddr, longest: Duration) -> Option<(Link, Duration)> {
+        let now = self.clock.now();
+        let mut idle = self.idle.borrow_mut();
+        let (link, since) = idle.get_mut(&address)?.pop_if(|(_, since)| now - *since < longest)?;
+        Some((link, now - since))
     }
 
     /// Keeps a connection for the next request, if it is done with this one.
@@ -166,14 +181,14 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(address).or_default();
         if kept.len() < KEPT {
-            kept.push((link, Instant::now()));
+            kept.push((link, self.clock.now()));
         }
     }
 
     /// Closes what has been idle for too long.
     pub(crate) fn tidy(&self) {
         self.idle.borrow_mut().retain(|_, kept| {
-            kept.retain_mut(|(link, since)| since.elapsed() < IDLE && link.is_ready());
+            kept.retain_mut(|(link, since)| self.clock.now() - *since < IDLE && link.is_ready());
             !kept.is_empty()
         });
     }
@@ -191,14 +206,16 @@ async fn connect(address: SocketAddr) -> io::Result<Link> {
     Ok(Link { sender, connection: Some(connection) })
 }
 
-/// The same request again, if it may be asked twice: idempotent, and without a body.
-pub(crate) fn again(request: &Request<Sent>) -> Option<Request<Sent>> {
-    if !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
-    }
+/// Whether a request may be asked twice: idempotent, and without a body.
+pub(crate) fn may_repeat(request: &Request<Sent>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
+}
+
+/// The same request again, without its body.
+pub(crate) fn again(request: &Request<Sent>) -> Request<Sent> {
     let mut copy = Request::new(Sent::Empty);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    copy
 }
