@@ -55,9 +55,9 @@ codes! {
     UNKNOWN "E011" "there is no such key"
         "The key is not known at this place; keys are never ignored. The hint names the nearest one, or where it belongs, and all that are.\n\n  wrong:  rollout: { hold: 60s }\n  right:  rollout: { canary: { hold: 60s } }"
     NOT_ENFORCED "E012" "it is known, but this version does not enforce it"
-        "The key or value has its meaning in Davy, but not in this version. A limit that is read and not enforced would be false safety, so the file is refused. Remove it, or use a version that enforces it.\n\n  wrong:  image: logo:2.0\n  right:  command: ./logo --port $PORT"
+        "The key or value has its meaning in Davy, but not in this version. A limit that is read and not enforced would be false safety, so the file is refused. Remove it, or use a version that enforces it.\n\n  wrong:  secrets: [DB_PASSWORD]"
     MISSING "E013" "something is missing"
-        "`service` and `command` are always needed, and `environments` names at least one if it is there.\n\n  right:  service: logo\n          command: ./logo --port $PORT"
+        "`service` is always needed, and one of `command` and `image`; `environments` names at least one if it is there.\n\n  right:  service: logo\n          command: ./logo --port $PORT"
     UNIT "E014" "a value lacks its unit, or has it in another form"
         "Every duration and percentage is written with its unit, without a space, so that nobody has to guess.\n\n  wrong:  hold: 60\n  right:  hold: 60s      (ms, s, m, h, d; also 1m30s)\n\n  wrong:  steps: [1, 100]\n  right:  steps: [1%, 100%]"
     RANGE "E015" "a value is out of its range"
@@ -86,6 +86,10 @@ codes! {
         "A step lasts at least `hold` and at most `deadline`; where one is not given, it is 60s or 30m. A step whose deadline is not after its hold could never be proven.\n\n  wrong:  { hold: 10m, deadline: 5m }\n  right:  { hold: 1m, deadline: 5m }"
     FILES "E027" "a file is outside the folder of davy.yaml"
         "A release is a copy of files in the folder of davy.yaml; their paths are relative to it.\n\n  wrong:  files: [/etc/logo.toml, ../static]\n  right:  files: [logo.toml, static]"
+    CONTAINER "E028" "not an image, user, signal or volume"
+        "`image` is a name as for `docker run`, with a tag or a digest; `user` a name or number; `stop-signal` a name such as SIGTERM; a volume is NAME:/PATH or /HOST/PATH:/PATH, with :ro if it is only read.\n\n  wrong:  volumes: [\"cache\"]\n  right:  volumes: [\"logo-cache:/cache\"]"
+    PLACE "E029" "the platform cannot run this"
+        "A `command` runs as a process on `local`, an `image` as a container on `docker`. Without a platform the right one is taken.\n\n  wrong:  image: logo:2.0\n          environments: { production: { platform: local } }\n  right:  image: logo:2.0\n          environments: { production: { platform: docker } }"
 }
 
 /// What a code means; none for an unknown one.

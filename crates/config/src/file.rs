@@ -30,9 +30,7 @@ pub struct File {
 pub struct Deployment {
     /// Which service, in which environment.
     pub key: ServiceKey,
-    /// Where it runs.
-    pub place: Place,
-    /// How it runs.
+    /// How it runs, and so where.
     pub workload: Workload,
     /// How it gets there.
     pub policy: Policy,
@@ -92,7 +90,6 @@ impl File {
             None => Err(errors),
             Some(environment) => Ok(Deployment {
                 key: ServiceKey { service: self.service.clone(), environment: environment.clone() },
-                place: Place::Local,
                 workload: self.workload.clone(),
                 policy: self.policy.clone(),
             }),
@@ -114,8 +111,9 @@ impl Reader {
                 self.fail(tree::TOP, codes::MISSING, "`service` is missing", hint)
             }
         };
-        let workload = self.workload(root, &map);
-        let environments = map.get("environments").map(|node| (self.environments(node), node.span));
+        let workload = self.workload(&map);
+        let place = if map.contains_key("image") { Place::Docker } else { Place::Local };
+        let environments = map.get("environments").map(|node| (self.environments(node, place), node.span));
         let (environments, listed) = match environments {
             Some((environments, span)) => (environments, span),
             None => (EnvironmentName::new("production").into_iter().collect(), tree::TOP),
@@ -125,7 +123,7 @@ impl Reader {
         Some(File { service: service?, environments, workload: workload?, policy, named, listed })
     }
 
-    fn environments(&mut self, node: &Node) -> Vec<EnvironmentName> {
+    fn environments(&mut self, node: &Node, place: Place) -> Vec<EnvironmentName> {
         let mut environments = Vec::new();
         let Value::Map(pairs) = &node.value else {
             let hint = "such as environments: { production: { platform: local } }";
@@ -143,10 +141,20 @@ impl Reader {
             match node.scalar() {
                 Some(later) if keys::LATER_PLATFORMS.contains(&later) => {
                     let message = format!("the platform `{later}` is known, but not in this version");
-                    self.fail::<()>(node.span, codes::NOT_ENFORCED, message, "this version has `local`");
+                    self.fail::<()>(node.span, codes::NOT_ENFORCED, message, "this version has `local` and `docker`");
                 }
                 _ => {
-                    self.one_of(node, "`platform`", &["local"]);
+                    let known = [Place::Local, Place::Docker];
+                    let named = self.one_of(node, "`platform`", &known.map(Place::as_str));
+                    if named.is_some_and(|named| known[named] != place) {
+                        let (message, hint) = match place {
+                            Place::Local => ("a process does not run on `docker`", "write `image`, or platform: local"),
+                            Place::Docker => {
+                                ("an image does not run on `local`", "write platform: docker, or `command`")
+                            }
+                        };
+                        self.fail::<()>(node.span, codes::PLACE, message, hint);
+                    }
                 }
             }
         }

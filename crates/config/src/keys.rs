@@ -12,9 +12,26 @@ pub(crate) struct Keys {
 
 pub(crate) static FILE: Keys = Keys {
     path: "",
-    known: &["service", "command", "files", "port", "replicas", "health", "route", "env", "environments", "rollout"],
-    later: &["image", "user", "volumes", "stop-signal", "secrets", "resources", "pipeline", "notify", "slo"],
+    known: &[
+        "service",
+        "image",
+        "command",
+        "files",
+        "port",
+        "replicas",
+        "user",
+        "volumes",
+        "stop-signal",
+        "resources",
+        "health",
+        "route",
+        "env",
+        "environments",
+        "rollout",
+    ],
+    later: &["secrets", "pipeline", "notify", "slo"],
 };
+pub(crate) static RESOURCES: Keys = Keys { path: "resources", known: &["cpu", "memory"], later: &[] };
 pub(crate) static HEALTH: Keys = Keys { path: "health", known: &["path", "grace", "interval"], later: &[] };
 pub(crate) static ROUTE: Keys = Keys { path: "route", known: &["host", "path"], later: &[] };
 pub(crate) static ENVIRONMENT: Keys = Keys {
@@ -41,10 +58,14 @@ pub(crate) static ERROR_RATE: Keys =
     Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
 
 /// Every mapping with keys of its own.
-pub(crate) static ALL: [&Keys; 8] = [&FILE, &HEALTH, &ROUTE, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
+pub(crate) static ALL: [&Keys; 9] =
+    [&FILE, &RESOURCES, &HEALTH, &ROUTE, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
+
+/// Keys of a file with an `image`: nothing enforces them on a process.
+pub(crate) const CONTAINERS: [&str; 4] = ["user", "volumes", "stop-signal", "resources"];
 
 /// Later platforms.
-pub(crate) const LATER_PLATFORMS: &[&str] = &["docker", "swarm", "ecs", "kubernetes"];
+pub(crate) const LATER_PLATFORMS: &[&str] = &["swarm", "ecs", "kubernetes"];
 
 impl Keys {
     /// The place in words.

@@ -63,10 +63,7 @@ impl Reader {
                 map.insert(name, value);
             } else if keys.later.contains(&name) {
                 let message = format!("`{name}` is known, but this version does not enforce it");
-                let hint = match name {
-                    "image" => "this version runs processes: use `command`",
-                    _ => "remove it, or use a version that enforces it",
-                };
+                let hint = "remove it, or use a version that enforces it";
                 self.fail::<()>(key.span, codes::NOT_ENFORCED, message, hint);
             } else {
                 let message = format!("there is no key {} in {}", quote(name), keys.place());

@@ -10,23 +10,34 @@ use std::collections::BTreeMap;
 /// One service: what runs, and how a new version of it is rolled out.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "File")]
+#[schemars(rename = "File", extend("anyOf" = [{ "required": ["command"] }, { "required": ["image"] }]))]
 struct Davy {
     /// The service's name: 1 to 63 of a-z, 0-9 and -, beginning with a letter, not ending with -.
     #[schemars(extend("pattern" = NAME))]
     service: String,
+    /// The image that a container runs, as for `docker run`. A tag is resolved to its digest when it is deployed. With it, `command` replaces the image's own.
+    #[schemars(length(min = 1))]
+    image: Option<String>,
     /// The program and its arguments, split into words at spaces; quotes keep words together. There is no shell: only $PORT and the keys of `env` are replaced. A path begins at the file's folder; a name without / is also looked for in PATH.
     #[schemars(length(min = 1))]
-    command: String,
+    command: Option<String>,
     /// Files and folders that belong to a release besides those that the command names. Paths are relative to the file's folder and stay inside it.
     #[schemars(extend("default" = []))]
     files: Option<Vec<String>>,
-    /// Where it listens in a container. On `local` it changes nothing: each instance is given a free port of its own as $PORT.
+    /// Where a container listens; without it, the only port that the image exposes. On `local` it changes nothing: each instance is given a free port of its own as $PORT.
     #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
     /// How many instances, 1 to 100.
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     replicas: Option<u32>,
+    /// Who a container's process runs as: a name or number, with `:group` if need be. Without it, as the image says.
+    user: Option<String>,
+    /// What a container keeps or is given: NAME:/PATH for a volume that outlives it, /HOST/PATH:/PATH for a folder of the host; `:ro` after it if it is only read. Old and new version share them while both run.
+    volumes: Option<Vec<String>>,
+    /// What asks a container to end, such as SIGQUIT. Without it, as the image says, else SIGTERM.
+    stop_signal: Option<String>,
+    /// What a container may use.
+    resources: Option<Resources>,
     /// When an instance counts as able to serve.
     health: Option<Health>,
     /// Which requests are the service's.
@@ -34,7 +45,7 @@ struct Davy {
     /// The environment of the process: texts, numbers and truths, taken as written. $PORT in a value is replaced. `PORT: $PORT` says that the program reads its port by itself.
     #[schemars(extend("default" = {}))]
     env: Option<BTreeMap<String, Scalar>>,
-    /// Where it can be deployed, by name. Without it there is `production` on `local`.
+    /// Where it can be deployed, by name. Without it there is `production`, on `docker` for an image, else on `local`.
     #[schemars(extend("minProperties" = 1))]
     environments: Option<BTreeMap<String, Environment>>,
     /// How a new version gets all traffic, or none.
@@ -43,6 +54,7 @@ struct Davy {
 
 const NAME: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 const DURATION: &str = r"^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?(\d+(\.\d+)?ms)?$";
+const MEMORY: &str = r"^\d+(\.\d+)?(KiB|MiB|GiB|KB|MB|GB)$";
 const PERCENTAGE: &str = r"^\d+(\.\d+)?%$";
 
 /// A length of time with its unit: 250ms, 1.5s, 60s, 1m30s, 15m, 24h or 7d. At most 365d.
@@ -64,11 +76,22 @@ enum Scalar {
     Truth(bool),
 }
 
+/// What a container may use.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Resources {
+    /// Processors, or thousandths of one: 2, 0.5, 500m. Without it there is no limit.
+    cpu: Option<Scalar>,
+    /// Memory with its unit: 256MiB, 1GiB. Without it there is no limit.
+    #[schemars(extend("pattern" = MEMORY))]
+    memory: Option<String>,
+}
+
 /// When an instance counts as able to serve.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Health {
-    /// Asked for with GET; 200 to 399 is healthy. Without it, an open port is.
+    /// Asked for with GET; 200 to 399 is healthy. Without it, the image's HEALTHCHECK is heeded, else an open port is enough.
     #[schemars(extend("pattern" = "^/"))]
     path: Option<String>,
     /// How long a new instance may take to become healthy; at least 1s.
@@ -94,8 +117,7 @@ struct Route {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Environment {
-    /// What runs the instances: `local`, processes on the machine of the server.
-    #[schemars(extend("default" = "local"))]
+    /// What runs the instances: `local`, processes on the machine of the server; `docker`, containers of its Docker engine. Without it, `docker` for an image, else `local`.
     platform: Option<Platform>,
 }
 
@@ -103,6 +125,7 @@ struct Environment {
 #[serde(rename_all = "kebab-case")]
 enum Platform {
     Local,
+    Docker,
 }
 
 /// How a new version gets all traffic, or none.

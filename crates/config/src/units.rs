@@ -107,6 +107,39 @@ pub(crate) fn weight(text: &str) -> Result<Weight, Wrong> {
     Weight::new(points).map_err(|error| range(&error.to_string()))
 }
 
+/// `500m`, `2`, `0.5`: a share of processors, in thousandths of one.
+pub(crate) fn cpu(text: &str) -> Result<u32, Wrong> {
+    let (amount, factor) = text.strip_suffix('m').map_or((text, 1000.0), |amount| (amount, 1.0));
+    let milli = number(amount).ok_or_else(|| unit("write processors, or thousandths of one: 2, 0.5 or 500m"))? * factor;
+    if !(10.0..=1_024_000.0).contains(&milli) || milli.fract() > 1e-9 {
+        return Err(range("10m to 1024 processors, in thousandths"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a small whole number")]
+    Ok(milli as u32)
+}
+
+/// `256MiB`, `1GiB`: bytes.
+pub(crate) fn memory(text: &str) -> Result<u64, Wrong> {
+    let form = || unit("write it with its unit, such as 256MiB or 1GiB (KiB, MiB, GiB; KB, MB, GB)");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(form)?;
+    let factor = match &text[digits..] {
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        _ => return Err(form()),
+    };
+    let bytes = number(&text[..digits]).ok_or_else(form)? * factor;
+    // The engine refuses less.
+    if !(6.0 * 1_048_576.0..=1e15).contains(&bytes) {
+        return Err(range("at least 6MiB"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within 6 MiB and 1 PB")]
+    Ok(bytes as u64)
+}
+
 /// A number as people write it, without what binary fractions add.
 pub(crate) fn decimals(value: f64) -> String {
     let text = format!("{value:.9}");

@@ -6,9 +6,10 @@ use crate::{
     keys,
     reader::{Map, Reader},
     tree::{self, Node, Value},
+    units,
     words::{self, Variable},
 };
-use davy_core::{HealthCheck, Millis, Route, Workload};
+use davy_core::{Container, HealthCheck, Millis, Process, Route, Run, Workload};
 use std::collections::BTreeMap;
 
 /// The variable that tells an instance where to listen.
@@ -22,26 +23,126 @@ struct Env {
 }
 
 impl Reader {
-    pub(crate) fn workload(&mut self, root: &Node, map: &Map<'_>) -> Option<Workload> {
+    pub(crate) fn workload(&mut self, map: &Map<'_>) -> Option<Workload> {
         let env = map.get("env").map(|node| self.env(node)).unwrap_or_default();
-        let command = match map.get("command") {
-            Some(node) => self.command(node, &env),
-            // An image is told of already; nothing else is missing beside it.
-            None if has(root, "image") => None,
-            None => {
-                let hint = "add a line such as `command: ./logo --port $PORT`";
-                self.fail(tree::TOP, codes::MISSING, "`command` is missing", hint)
-            }
+        let run = match map.get("image") {
+            Some(image) => self.container(image, map, &env).map(Run::Container),
+            None => self.process(map, &env).map(Run::Process),
         };
-        if let Some(node) = map.get("port") {
-            self.whole(node, "`port`", 1, 65_535);
-        }
         let replicas = map.get("replicas").map_or(Some(1), |node| self.whole(node, "`replicas`", 1, 100));
         let health = self.health(map.get("health").copied());
         let route = self.route(map.get("route").copied());
-        let files = map.get("files").map_or_else(Vec::new, |node| self.files(node));
         let replicas = u32::try_from(replicas?).ok()?;
-        Some(Workload { command: command?, files, env: env.values, replicas, health, route })
+        Some(Workload { run: run?, env: env.values, replicas, health, route })
+    }
+
+    fn process(&mut self, map: &Map<'_>, env: &Env) -> Option<Process> {
+        for name in keys::CONTAINERS {
+            if let Some(node) = map.get(name) {
+                let message = format!("`{name}` is not enforced on a process: the file has no `image`");
+                self.fail::<()>(node.span, codes::NOT_ENFORCED, message, "remove it, or run an `image`");
+            }
+        }
+        if let Some(node) = map.get("port") {
+            self.whole(node, "`port`", 1, 65_535);
+        }
+        let command = match map.get("command") {
+            Some(node) => self.command(node, env, true),
+            None => {
+                let hint = "add a line such as `command: ./logo --port $PORT`, or `image: logo:2.0`";
+                self.fail(tree::TOP, codes::MISSING, "`command` or `image` is missing", hint)
+            }
+        };
+        let files = map.get("files").map_or_else(Vec::new, |node| self.files(node));
+        Some(Process { command: command?, files })
+    }
+
+    fn container(&mut self, image: &Node, map: &Map<'_>, env: &Env) -> Option<Container> {
+        if let Some(node) = map.get("files") {
+            let message = "`files` belong to a `command`: a container has those of its image";
+            self.fail::<()>(
+                node.span,
+                codes::NOT_ENFORCED,
+                message,
+                "put them into the image, or mount them: `volumes`",
+            );
+        }
+        let command = match map.get("command") {
+            Some(node) => self.command(node, env, false),
+            None => Some(Vec::new()),
+        };
+        let port = map.get("port").map(|node| self.whole(node, "`port`", 1, 65_535));
+        let user = map.get("user").map(|node| self.word(node, "`user`", "such as nobody, or 1000:1000"));
+        let stop_signal = map.get("stop-signal").map(|node| self.signal(node));
+        let volumes = map.get("volumes").map_or_else(Vec::new, |node| self.volumes(node));
+        let (cpu, memory) = map.get("resources").map_or((None, None), |node| self.resources(node));
+        let image = self.word(image, "`image`", "such as logo:2.0, or registry.example.com/logo@sha256:…");
+        Some(Container {
+            image: image?,
+            command: command?,
+            port: port.map_or(Some(None), |port| u16::try_from(port?).ok().map(Some))?,
+            user: user.map_or(Some(None), |user| user.map(Some))?,
+            volumes,
+            stop_signal: stop_signal.map_or(Some(None), |signal| signal.map(Some))?,
+            cpu,
+            memory,
+        })
+    }
+
+    /// A text that is one word.
+    fn word(&mut self, node: &Node, what: &str, hint: &str) -> Option<String> {
+        let text = self.text(node, what)?;
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) {
+            return Some(text.to_owned());
+        }
+        self.fail(node.span, codes::CONTAINER, format!("{} cannot be {what}", quote(text)), hint)
+    }
+
+    fn signal(&mut self, node: &Node) -> Option<String> {
+        let text = self.word(node, "`stop-signal`", "such as SIGTERM or SIGQUIT")?;
+        let name = text.strip_prefix("SIG").unwrap_or_default();
+        if !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"+-".contains(&byte))
+        {
+            return Some(text);
+        }
+        let message = format!("{} is no signal", quote(&text));
+        self.fail(node.span, codes::CONTAINER, message, "such as SIGTERM, SIGINT or SIGQUIT")
+    }
+
+    fn volumes(&mut self, node: &Node) -> Vec<String> {
+        let Value::List(list) = &node.value else {
+            self.kind::<()>(node, "`volumes`", "a list", "such as volumes: [\"logo-cache:/cache\"]");
+            return Vec::new();
+        };
+        let mut volumes = Vec::new();
+        for item in list {
+            let Some(text) = self.text(item, "a volume") else { continue };
+            match is_volume(text) {
+                true => volumes.push(text.to_owned()),
+                false => {
+                    let message = format!("{} is not a volume", quote(text));
+                    let hint = "write NAME:/PATH or /HOST/PATH:/PATH, and :ro after it if it is only read";
+                    self.fail::<()>(item.span, codes::CONTAINER, message, hint);
+                }
+            }
+        }
+        volumes
+    }
+
+    fn resources(&mut self, node: &Node) -> (Option<u32>, Option<u64>) {
+        let Some(map) = self.map(node, &keys::RESOURCES) else { return (None, None) };
+        let cpu = map.get("cpu").and_then(|node| self.measure(node, "`cpu`", units::cpu));
+        let memory = map.get("memory").and_then(|node| self.measure(node, "`memory`", units::memory));
+        (cpu, memory)
+    }
+
+    fn measure<T>(&mut self, node: &Node, what: &str, read: impl Fn(&str) -> Result<T, units::Wrong>) -> Option<T> {
+        let text = self.text(node, what)?;
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(wrong) => self.fail(node.span, wrong.code, format!("{} is not {what}", quote(text)), wrong.hint),
+        }
     }
 
     fn files(&mut self, node: &Node) -> Vec<String> {
@@ -104,7 +205,8 @@ impl Reader {
         env
     }
 
-    fn command(&mut self, node: &Node, env: &Env) -> Option<Vec<String>> {
+    /// The words of a command; `own_port` when nothing but them tells the port.
+    fn command(&mut self, node: &Node, env: &Env, own_port: bool) -> Option<Vec<String>> {
         if let Value::List(_) = node.value {
             return self.kind(node, "`command`", "one text", "write it as one line: command: ./logo --port $PORT");
         }
@@ -130,7 +232,7 @@ impl Reader {
                 self.fail::<()>(node.part(&written), codes::VARIABLE, message, hint);
             }
         }
-        if !told {
+        if own_port && !told {
             let message = "no port: nothing tells the command where to listen";
             let hint = "write `--port $PORT` or the like; if it reads PORT by itself, say `env: { PORT: $PORT }`";
             return self.fail(node.span, codes::PORT, message, hint);
@@ -197,8 +299,19 @@ impl Reader {
     }
 }
 
-fn has(root: &Node, name: &str) -> bool {
-    matches!(&root.value, Value::Map(pairs) if pairs.iter().any(|(key, _)| key.scalar() == Some(name)))
+/// `NAME:/PATH`, `/HOST/PATH:/PATH`, either with `:ro` or `:rw`.
+fn is_volume(text: &str) -> bool {
+    let mut parts = text.split(':');
+    let (source, target, mode, more) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    };
+    let path = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
+    source.is_some_and(|source| name(source) || path(source))
+        && target.is_some_and(|target| path(target) && target.len() > 1)
+        && mode.is_none_or(|mode| matches!(mode, "ro" | "rw"))
+        && more.is_none()
 }
 
 /// Whether a path is relative and never leaves where it begins.

@@ -16,7 +16,7 @@ pub use id::{
     Actor, Digest, EnvironmentName, Generation, InstanceId, InvalidName, ReleaseId, RolloutId, ServiceKey, ServiceName,
 };
 pub use policy::{Analysis, OnDeadline, Policy};
-pub use release::{Health, HealthCheck, Instance, Place, Release, Route, Source, Workload};
+pub use release::{Container, Health, HealthCheck, Instance, Place, Process, Release, Route, Run, Source, Workload};
 pub use snapshot::{Backend, FallbackCause, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
 pub use time::{Millis, Timestamp};
 pub use weight::{InvalidWeight, Weight};

@@ -14,10 +14,8 @@ pub struct Source {
 /// How a version of a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// The words to execute, no shell; only `$PORT` and keys of `env` are substituted.
-    pub command: Vec<String>,
-    /// Files and folders besides those that the command names, relative to the source's folder.
-    pub files: Vec<String>,
+    /// What an instance is.
+    pub run: Run,
     /// The environment; `PORT` is added to it.
     pub env: BTreeMap<String, String>,
     /// How many instances.
@@ -28,12 +26,85 @@ pub struct Workload {
     pub route: Route,
 }
 
+/// What an instance is: it says which places can run it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Run {
+    /// A process on this machine.
+    Process(Process),
+    /// A container.
+    Container(Container),
+}
+
+/// A program and its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The words to execute, no shell; only `$PORT` and keys of `env` are substituted.
+    pub command: Vec<String>,
+    /// Files and folders besides those that the command names, relative to the source's folder.
+    pub files: Vec<String>,
+}
+
+/// An image, and what its containers are given and may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// The image as the file names it; the release's digest says which it was.
+    pub image: String,
+    /// Replaces the image's command unless it is empty; substituted as for a process.
+    pub command: Vec<String>,
+    /// Where it listens; the only port that the image exposes when absent.
+    pub port: Option<u16>,
+    /// Who it runs as, `user[:group]`; the image's when absent.
+    pub user: Option<String>,
+    /// `SOURCE:/TARGET[:ro]`; a source that is no absolute path is a named volume.
+    pub volumes: Vec<String>,
+    /// What asks it to end, such as `SIGTERM`; the image's when absent.
+    pub stop_signal: Option<String>,
+    /// Its share of processors in thousandths of one; unlimited when absent.
+    pub cpu: Option<u32>,
+    /// Its memory in bytes; unlimited when absent.
+    pub memory: Option<u64>,
+}
+
 /// Where a release can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// Processes on this machine.
     Local,
+    /// Containers of one Docker engine.
+    Docker,
+}
+
+impl Place {
+    /// As written in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Docker => "docker",
+        }
+    }
+}
+
+impl Run {
+    /// Where it runs.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        match self {
+            Self::Process(_) => Place::Local,
+            Self::Container(_) => Place::Docker,
+        }
+    }
+
+    /// What runs, as a person reads it: the command's words, or the image before them.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::Process(process) => process.command.clone(),
+            Self::Container(container) => [&container.image].into_iter().chain(&container.command).cloned().collect(),
+        }
+    }
 }
 
 /// An HTTP request that a healthy instance answers with 200 to 399.

@@ -78,6 +78,10 @@ impl Home {
         self.data.join("journal.db")
     }
 
+    pub(crate) fn docker(&self) -> PathBuf {
+        self.data.join("docker")
+    }
+
     pub(crate) fn reports(&self) -> PathBuf {
         self.data.join("reports")
     }

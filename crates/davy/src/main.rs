@@ -7,6 +7,7 @@ mod exit;
 mod home;
 mod load;
 mod output;
+mod places;
 mod server;
 mod view;
 

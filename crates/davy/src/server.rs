@@ -1,19 +1,19 @@
-//! The server put together: journal, platform, gateway, engine, API. The registry of places.
+//! The server put together: journal, places, gateway, engine, API.
 
 use crate::{
     exit::{Exit, Failure},
     home::Home,
+    places::Places,
 };
 use anyhow::Context;
 use davy_engine::{Engine, Ports, store::Sqlite};
 use davy_gateway::{Client, Keeper, KeeperOptions};
-use davy_local::LocalPlatform;
 use davy_ports::Telemetry;
 use davy_server::Stop;
 use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::net::TcpListener;
 
-/// How long a local process may take to end when everything is stopped.
+/// How long an instance may take to end when everything is stopped.
 pub(crate) const GRACE: davy_core::Millis = davy_core::Millis::seconds(5);
 
 /// A server that is ready to serve.
@@ -24,16 +24,16 @@ pub(crate) struct Server {
     pub token: String,
     listener: Option<TcpListener>,
     keeper: Arc<Keeper>,
-    platform: Arc<LocalPlatform>,
+    platform: Arc<Places>,
     home: Home,
     watching: tokio::task::JoinHandle<()>,
     _lock: File,
 }
 
-/// The platform of instances that are processes.
-pub(crate) fn local(home: &Home) -> Result<LocalPlatform, Failure> {
+/// Where instances run.
+pub(crate) fn places(home: &Home) -> Result<Places, Failure> {
     let exe = std::env::current_exe().context("find the davy executable")?;
-    Ok(LocalPlatform::open(davy_local::Options { data: home.data.clone(), shim: exe })?)
+    Ok(Places::open(home, &exe)?)
 }
 
 impl Server {
@@ -76,7 +76,7 @@ impl Server {
             let message = format!("cannot open the journal {}: {error}", home.journal().display());
             Failure::new(Exit::Internal, "D032", message)
         })?;
-        let platform = Arc::new(local(&home)?);
+        let platform = Arc::new(places(&home)?);
         let exe = std::env::current_exe().context("find the davy executable")?;
         let keeper = Keeper::start(KeeperOptions {
             exe,
@@ -120,7 +120,7 @@ impl Server {
         Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
     }
 
-    /// Ends the server; and, unless traffic is kept, the gateway and every local instance.
+    /// Ends the server; and, unless traffic is kept, the gateway and every instance.
     pub(crate) async fn stop(self, keep_traffic: bool) -> Result<(), Failure> {
         self.engine.stop();
         self.watching.abort();

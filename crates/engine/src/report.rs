@@ -405,6 +405,6 @@ impl Standing {
 
 /// A release as people tell one from another.
 fn describe(release: &Release) -> String {
-    let command = release.workload.command.join(" ");
+    let command = release.workload.run.words().join(" ");
     format!("{}, {}, digest {}", code(release.id.as_str()), code(&command), code(&short(release.digest.as_str())))
 }

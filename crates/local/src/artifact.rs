@@ -3,11 +3,12 @@
 //!
 //! A program of the system (`/usr`, or found in `PATH`) stays where it is; its path and content enter the digest.
 
-use crate::{
-    folders::{Folders, io_error, make},
-    substitute::{known, substitute},
+use crate::folders::Folders;
+use davy_core::{Digest, Process, Run, ServiceKey, Source, Workload};
+use davy_place::{
+    disk::{io_error, make, write},
+    known, substitute,
 };
-use davy_core::{Digest, ServiceKey, Source, Workload};
 use davy_ports::Error;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -96,7 +97,10 @@ fn copy_folder(from: &Path, into: &Path) -> io::Result<()> {
 
 impl<'a> Plan<'a> {
     fn make(data: &'a Path, source: &Source, workload: &Workload) -> Result<Self, Error> {
-        let words = &workload.command;
+        let Run::Process(Process { command: words, files }) = &workload.run else {
+            let what = workload.run.words().join(" ");
+            return Err(Error::never(format!("prepare `{what}`"), "it is no process").hint("`local` runs a `command`"));
+        };
         let first = words.first().cloned().unwrap_or_default();
         let tried = format!("prepare `{first}`");
         if first.is_empty() {
@@ -109,7 +113,7 @@ impl<'a> Plan<'a> {
         for (index, word) in words.iter().enumerate().skip(1) {
             plan.add_word(index, &substitute(word, &values))?;
         }
-        for path in &workload.files {
+        for path in files {
             let relative = relative(path).ok_or_else(|| {
                 plan.refuse(format!("`files` lists `{path}`, which leaves the folder {}", plan.root.display()))
                     .hint("list paths inside the folder of the file, relative to it")
@@ -259,7 +263,7 @@ impl<'a> Plan<'a> {
         let place = folders.release(key, &digest);
         serde_json::to_vec_pretty(&manifest)
             .map_err(io::Error::from)
-            .and_then(|bytes| crate::folders::write(&temporary.join(MANIFEST), &bytes))
+            .and_then(|bytes| write(&temporary.join(MANIFEST), &bytes))
             .and_then(|()| match fs::rename(temporary, &place) {
                 Err(_) if place.join(MANIFEST).exists() => Ok(()),
                 done => done,

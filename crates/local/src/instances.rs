@@ -2,7 +2,7 @@
 
 use crate::{
     artifact,
-    folders::{self, Folders, io_error, make},
+    folders::Folders,
     shim::{
         self, CURRENT, Source, parse_line,
         protocol::{Phase, Request, SPEC, Spec, Status, WORK, now},
@@ -10,6 +10,7 @@ use crate::{
     sweep::{marked, sweep},
 };
 use davy_core::{InstanceId, Millis};
+use davy_place::disk::{io_error, make, write};
 use davy_ports::{Error, Order};
 use std::{
     fs, io,
@@ -102,7 +103,7 @@ pub(crate) fn create(folders: &Folders, order: &Order, id: InstanceId, short: &s
     let folder = folders.instance(&spec.id);
     let made = make(&folder).and_then(|()| artifact::unpack(&release, &folder.join(WORK))).and_then(|()| {
         let bytes = serde_json::to_vec_pretty(&spec)?;
-        folders::write(&folder.join(SPEC), &bytes)
+        write(&folder.join(SPEC), &bytes)
     });
     made.map_err(|error| {
         let _ = fs::remove_dir_all(&folder);

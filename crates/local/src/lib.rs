@@ -9,9 +9,7 @@ mod folders;
 mod instances;
 mod logs;
 mod platform;
-mod probe;
 pub mod shim;
-mod substitute;
 mod sweep;
 
 pub use platform::{Leftover, LocalPlatform, Options};

@@ -5,11 +5,11 @@ use crate::{
     folders::Folders,
     instances::{self, Answer, ask, blocking},
     logs,
-    probe::Probe,
     shim::protocol::{Phase, Spec, Status},
     sweep::marked,
 };
 use davy_core::{Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, ServiceKey, Source, Workload};
+use davy_place::{Fences, Probe, disk::io_error};
 use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed};
 use futures_util::{StreamExt, future, stream};
 use std::{
@@ -43,6 +43,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct LocalPlatform {
     folders: Folders,
+    fences: Fences,
     shim: PathBuf,
     shared: Arc<Shared>,
 }
@@ -82,10 +83,11 @@ impl LocalPlatform {
     /// When the folder cannot be made or used, or its path is too long for sockets.
     pub fn open(options: Options) -> Result<Self, Error> {
         let folders = Folders::open(&options.data)?;
+        let fences = Fences::open(folders.fences())?;
         instances::remove_half_made(&folders);
         let shim =
             std::path::absolute(&options.shim).map_err(|error| Error::never("find the shim's program", error))?;
-        Ok(Self { folders, shim, shared: Arc::default() })
+        Ok(Self { folders, fences, shim, shared: Arc::default() })
     }
 
     /// Stops every instance of every service and leaves nothing of them behind. Needs no server.
@@ -130,7 +132,7 @@ impl LocalPlatform {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(crate::folders::io_error("prune releases", &folder, &error)),
+                Err(error) => return Err(io_error("prune releases", &folder, &error)),
             };
             let now = SystemTime::now();
             let mut found: Vec<(SystemTime, PathBuf)> = entries
@@ -145,7 +147,7 @@ impl LocalPlatform {
                 begun.into_iter().filter(|(at, _)| now.duration_since(*at).is_ok_and(|age| age > ABANDONED));
             let old = kept.into_iter().skip(KEPT).filter(|(_, path)| !used.contains(path));
             for (_, path) in abandoned.chain(old) {
-                fs::remove_dir_all(&path).map_err(|error| crate::folders::io_error("prune releases", &path, &error))?;
+                fs::remove_dir_all(&path).map_err(|error| io_error("prune releases", &path, &error))?;
             }
             Ok(())
         })
@@ -158,8 +160,8 @@ impl LocalPlatform {
     }
 
     async fn fence(&self, key: &ServiceKey, generation: Generation, tried: String) -> Result<(), Error> {
-        let (folders, key) = (self.folders.clone(), key.clone());
-        blocking(move || folders.fence(&key, generation, &tried)).await
+        let (fences, key) = (self.fences.clone(), key.clone());
+        blocking(move || fences.pass(&key, generation, &tried)).await
     }
 
     fn order_of(&self, key: &ServiceKey) -> Arc<tokio::sync::Mutex<()>> {
@@ -229,7 +231,8 @@ impl LocalPlatform {
                 let health = match status.phase {
                     Phase::Running => {
                         let probe = Arc::clone(lock(&self.shared.probes).entry(spec.id.clone()).or_default());
-                        probe.health((status.restarts, status.since), status.port, &spec.health).await
+                        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, status.port));
+                        probe.health((status.restarts, status.since), address, &spec.health).await
                     }
                     Phase::Down { why } => Health::Ended { why },
                     Phase::Stopping | Phase::Stopped => Health::Unhealthy { why: "it is being stopped".to_owned() },

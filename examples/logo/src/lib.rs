@@ -18,25 +18,18 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{
-    cell::RefCell,
-    convert::Infallible,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::net::TcpListener;
 
 /// The header that says which version answered.
 pub const VERSION_HEADER: &str = "x-version";
 
-/// Serves on a loopback port for ever, on the current thread.
+/// Serves for ever, on the current thread.
 ///
 /// # Errors
 /// When the port cannot be listened on; the message names it.
 pub async fn serve(options: Options) -> io::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let address = SocketAddr::from((options.host, options.port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another --port"))
     })?;

@@ -1,6 +1,10 @@
 //! What the service is told on its command line.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 /// Which logo, and whether it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,9 @@ impl fmt::Display for Version {
 /// How to serve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The loopback port.
+    /// The address it listens on: loopback; in a container, 0.0.0.0.
+    pub host: IpAddr,
+    /// The port.
     pub port: u16,
     /// Which version to be.
     pub version: Version,
@@ -67,14 +73,24 @@ impl fmt::Display for InvalidOptions {
 
 impl std::error::Error for InvalidOptions {}
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 impl Options {
     /// What the command line may say.
-    pub const USAGE: &str = "logo --port N [--version v1|v2|v3] [--error-rate 5%] [--latency 20ms] [--seed N]";
+    pub const USAGE: &str =
+        "logo --port N [--host ADDRESS] [--version v1|v2|v3] [--error-rate 5%] [--latency 20ms] [--seed N]";
 
     /// Serves this version as it is by default.
     #[must_use]
     pub const fn new(port: u16, version: Version) -> Self {
-        Self { port, version, error_rate: version.default_error_rate(), latency: Duration::ZERO, seed: None }
+        Self {
+            host: LOOPBACK,
+            port,
+            version,
+            error_rate: version.default_error_rate(),
+            latency: Duration::ZERO,
+            seed: None,
+        }
     }
 
     /// Reads the words after the program's name; `--port N` and `--port=N` are the same.
@@ -82,15 +98,15 @@ impl Options {
     /// # Errors
     /// An unknown option, a value that is missing or has no unit, no port.
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, InvalidOptions> {
-        let (mut port, mut version, mut error_rate, mut latency, mut seed) =
-            (None, Version::V1, None, Duration::ZERO, None);
+        let (mut host, mut port, mut version, mut error_rate, mut latency, mut seed) =
+            (LOOPBACK, None, Version::V1, None, Duration::ZERO, None);
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let (name, inline) = match word.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
             };
-            let known = ["--port", "--version", "--error-rate", "--latency", "--seed"];
+            let known = ["--host", "--port", "--version", "--error-rate", "--latency", "--seed"];
             if !known.contains(&name.as_str()) {
                 return Err(InvalidOptions(format!("`{name}` is not an option")));
             }
@@ -98,6 +114,7 @@ impl Options {
                 inline.or_else(|| words.next()).ok_or_else(|| InvalidOptions(format!("{name} needs a value")))?;
             let wrong = |expected: &str| InvalidOptions(format!("{name} is {expected}, not `{value}`"));
             match name.as_str() {
+                "--host" => host = value.parse().map_err(|_| wrong("an address such as 0.0.0.0"))?,
                 "--port" => port = Some(value.parse().map_err(|_| wrong("a number from 0 to 65535"))?),
                 "--version" => {
                     let versions = [Version::V1, Version::V2, Version::V3];
@@ -111,7 +128,7 @@ impl Options {
             }
         }
         let port = port.ok_or_else(|| InvalidOptions("--port is missing".to_owned()))?;
-        Ok(Self { port, version, error_rate: error_rate.unwrap_or(version.default_error_rate()), latency, seed })
+        Ok(Self { host, port, version, error_rate: error_rate.unwrap_or(version.default_error_rate()), latency, seed })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bad::corpus;
 use davy_config::{Deployment, parse, template};
-use davy_core::{Millis, OnDeadline, Place, Policy};
+use davy_core::{Container, Millis, OnDeadline, Place, Policy, Process, Run, Workload};
 use proptest::prelude::*;
 
 fn read(bytes: &[u8]) -> Deployment {
@@ -13,13 +13,49 @@ fn good(name: &str) -> Vec<u8> {
     corpus("good").into_iter().find(|(file, _)| file == name).unwrap().1
 }
 
+fn process(workload: &Workload) -> &Process {
+    match &workload.run {
+        Run::Process(process) => process,
+        Run::Container(container) => panic!("a container: {container:?}"),
+    }
+}
+
+#[test]
+fn an_image_is_enough_and_may_be_told_more() {
+    let small = read(&good("image.yaml")).workload;
+    let container = Container {
+        image: "logo:2.0".to_owned(),
+        command: Vec::new(),
+        port: None,
+        user: None,
+        volumes: Vec::new(),
+        stop_signal: None,
+        cpu: None,
+        memory: None,
+    };
+    assert_eq!(small.run.place(), Place::Docker);
+    assert_eq!(small.run, Run::Container(container));
+    let full = read(&good("image-full.yaml")).workload;
+    let container = Container {
+        image: "registry.example.com:5000/shop/logo@sha256:0f".to_owned(),
+        command: ["/logo", "--port", "$PORT"].map(str::to_owned).to_vec(),
+        port: Some(8080),
+        user: Some("1000:1000".to_owned()),
+        volumes: vec!["logo-cache:/cache".to_owned(), "/srv/logo:/data:ro".to_owned()],
+        stop_signal: Some("SIGQUIT".to_owned()),
+        cpu: Some(500),
+        memory: Some(256 * 1024 * 1024),
+    };
+    assert_eq!((full.run, full.replicas), (Run::Container(container), 3));
+}
+
 #[test]
 fn a_small_file_is_enough() {
-    let Deployment { key, place, workload, policy } = read(&good("small.yaml"));
+    let Deployment { key, workload, policy } = read(&good("small.yaml"));
     assert_eq!(key.to_string(), "production/logo");
-    assert_eq!(place, Place::Local);
-    assert_eq!(workload.command, ["./logo", "--port", "$PORT"]);
-    assert!(workload.files.is_empty() && workload.env.is_empty());
+    assert_eq!(workload.run.place(), Place::Local);
+    assert_eq!(process(&workload).command, ["./logo", "--port", "$PORT"]);
+    assert!(process(&workload).files.is_empty() && workload.env.is_empty());
     assert_eq!(workload.replicas, 1);
     assert_eq!((workload.health.path, workload.health.grace.0, workload.health.interval.0), (None, 60_000, 2_000));
     assert_eq!((workload.route.host, workload.route.path.as_str()), (None, "/"));
@@ -33,8 +69,11 @@ fn a_full_file_says_all() {
     assert_eq!(names, ["staging", "production"]);
     let Deployment { key, workload, policy, .. } = file.resolve(Some("staging"), Some("logo")).unwrap();
     assert_eq!(key.to_string(), "staging/logo");
-    assert_eq!(workload.command, ["./logo", "--port", "$PORT", "--color", "${COLOR}", "--title", "A \"good\" logo"]);
-    assert_eq!(workload.files, ["static", "conf/logo.toml"]);
+    assert_eq!(
+        process(&workload).command,
+        ["./logo", "--port", "$PORT", "--color", "${COLOR}", "--title", "A \"good\" logo"]
+    );
+    assert_eq!(process(&workload).files, ["static", "conf/logo.toml"]);
     let env: Vec<_> = workload.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(env, ["COLOR=blue", "LISTEN=:$PORT", "RETRIES=3", "VERBOSE=no"]);
     assert_eq!(workload.replicas, 3);
@@ -54,7 +93,7 @@ fn a_full_file_says_all() {
 #[test]
 fn anchors_are_followed_and_a_program_may_read_its_port_by_itself() {
     let Deployment { workload, policy, .. } = read(&good("aliases.yaml"));
-    assert_eq!(workload.command, ["node", "server.js"]);
+    assert_eq!(process(&workload).command, ["node", "server.js"]);
     assert!(workload.env.is_empty(), "PORT is given anyway");
     assert_eq!((policy.drain, policy.bake), (Millis(60_000), Millis(60_000)));
     assert_eq!(policy.hold, Policy::default().hold);
@@ -63,7 +102,7 @@ fn anchors_are_followed_and_a_program_may_read_its_port_by_itself() {
 #[test]
 fn blocks_of_text_are_text_tabs_and_all() {
     let Deployment { workload, .. } = read(&good("block.yaml"));
-    assert_eq!(workload.command, ["./logo", "--port", "$PORT", "--query", "a | b"]);
+    assert_eq!(process(&workload).command, ["./logo", "--port", "$PORT", "--query", "a | b"]);
     assert_eq!(workload.env["TEXT"], "one\n\ttwo, after a tab\n");
 }
 
@@ -125,7 +164,7 @@ proptest! {
         let command = format!("./{service} --port $PORT --text {quoted}");
         let read = read(template(&service, &command).as_bytes());
         prop_assert_eq!(read.key.service.as_str(), service.as_str());
-        prop_assert_eq!(read.workload.command.join(" "), command.replace('\'', ""));
+        prop_assert_eq!(process(&read.workload).command.join(" "), command.replace('\'', ""));
         prop_assert_eq!(read.policy, Policy::default());
     }
 }

@@ -2,8 +2,8 @@
 
 use davy_core::{
     Actor, Analysis, Backend, Digest, EnvironmentName, FallbackCause, Generation, Health, HealthCheck, Instance,
-    InstanceId, Millis, Mode, OnDeadline, Policy, Release, Role, RolloutId, Route, ServiceKey, ServiceName, Serving,
-    Snapshot, Target, Timestamp, Weight, Workload,
+    InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, Role, RolloutId, Route, Run, ServiceKey,
+    ServiceName, Serving, Snapshot, Target, Timestamp, Weight, Workload,
     rollout::{Command, Effect, Event, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
 use davy_judge::{Counts, Judge, Kind, Verdict, Window};
@@ -18,8 +18,7 @@ pub(crate) fn key() -> ServiceKey {
 
 pub(crate) fn release(number: u32) -> Release {
     let workload = Workload {
-        command: vec![format!("./v{number}")],
-        files: Vec::new(),
+        run: Run::Process(Process { command: vec![format!("./v{number}")], files: Vec::new() }),
         env: BTreeMap::new(),
         replicas: 1 + number % 2,
         health: HealthCheck { path: None, grace: Millis::seconds(10), interval: Millis::seconds(1) },

@@ -58,12 +58,12 @@ pub(crate) fn dry_run(asked: &Deploy, json: bool) -> Result<Exit, Failure> {
             .collect();
         output::json(&serde_json::json!({
             "type": "plan", "service": key.service, "environment": key.environment,
-            "command": workload.command, "replicas": workload.replicas, "steps": steps,
+            "command": workload.run.words(), "replicas": workload.replicas, "steps": steps,
             "hold_ms": policy.hold, "deadline_ms": policy.deadline, "bake_ms": policy.bake,
         }));
         return Ok(DONE);
     }
-    output::data(&format!("{key}: {} × `{}`", workload.replicas, workload.command.join(" ")));
+    output::data(&format!("{key}: {} × `{}`", workload.replicas, workload.run.words().join(" ")));
     for (step, margin, requests) in needed {
         output::data(&format!(
             "  {step}: at least {} and {requests} canary requests without a failure (margin {:.1} %), deadline {}",

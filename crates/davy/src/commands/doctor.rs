@@ -23,6 +23,7 @@ pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exi
     let mut findings = vec![folder(&home), token(&home)];
     findings.push(journal(&home).await);
     findings.push(gateway(&home).await);
+    findings.extend(docker(&home).await);
     findings.extend(services(server).await);
     for finding in &findings {
         match json {
@@ -92,6 +93,23 @@ async fn gateway(home: &Home) -> Finding {
         Err(error) => (false, format!("{error}: `davy up` starts it")),
     };
     Finding { what: "gateway", well, says }
+}
+
+/// The engine, where containers were ever asked for.
+async fn docker(home: &Home) -> Option<Finding> {
+    let data = home.docker();
+    if !data.exists() {
+        return None;
+    }
+    let place = davy_docker::DockerPlatform::open(davy_docker::Options { data, host: None }).ok()?;
+    if !place.is_used() {
+        return None;
+    }
+    let (well, says) = match place.reach().await {
+        Ok(version) => (true, format!("engine {version} answers")),
+        Err(error) => (false, format!("{error}: {}", error.hint)),
+    };
+    Some(Finding { what: "docker", well, says })
 }
 
 async fn services(server: &Server) -> Vec<Finding> {

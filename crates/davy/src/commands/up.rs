@@ -66,7 +66,7 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
     } else if home.data.exists() {
         let lock = home.lock()?;
         if !asked.keep_traffic {
-            server::local(&home)?.stop_all(server::GRACE).await?;
+            server::places(&home)?.stop_all(server::GRACE).await?;
             // None there is as good as one that ended.
             davy_gateway::Client::new(home.control()).shutdown().await.ok();
         }

@@ -20,13 +20,15 @@ pub(crate) const DAVY: &str = env!("CARGO_BIN_EXE_davy");
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) gateway: String,
+    /// What its commands find in their environment besides.
+    pub(crate) environment: Vec<(String, String)>,
     server: Option<Child>,
 }
 
 impl Host {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("davy-").tempdir_in("/tmp").expect("a folder");
-        Self { folder, gateway: String::new(), server: None }
+        Self { folder, gateway: String::new(), environment: Vec::new(), server: None }
     }
 
     pub(crate) fn up() -> Self {
@@ -44,6 +46,7 @@ impl Host {
         let mut command = Command::new(DAVY);
         command.args(words).current_dir(self.folder.path()).env("HOME", self.folder.path());
         command.env("XDG_STATE_HOME", self.folder.path().join("s")).env_remove("DAVY_SERVER").stdin(Stdio::null());
+        command.envs(self.environment.iter().cloned());
         command
     }
 

@@ -3,8 +3,8 @@
 
 use davy_core::{
     Actor, Analysis, Backend, Cell, Digest, EnvironmentName, Failures, FallbackCause, Generation, Health, HealthCheck,
-    Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Release, ReleaseId, Role, RolloutId, Route, ServiceKey,
-    ServiceName, Serving, Snapshot, Target, Timestamp, Weight, Window, Workload,
+    Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, ReleaseId, Role, RolloutId, Route, Run,
+    ServiceKey, ServiceName, Serving, Snapshot, Target, Timestamp, Weight, Window, Workload,
     rollout::{Command, Effect, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
 use davy_engine::store::{BatchesDigest, Sqlite};
@@ -82,14 +82,10 @@ impl World {
 
     pub(crate) async fn deploy(&mut self, rollout: &str, version: &str, by: &str) {
         let workload = Workload {
-            command: vec![
-                "./logo".to_owned(),
-                "--version".to_owned(),
-                version.to_owned(),
-                "--port".to_owned(),
-                "$PORT".to_owned(),
-            ],
-            files: Vec::new(),
+            run: Run::Process(Process {
+                command: ["./logo", "--version", version, "--port", "$PORT"].map(str::to_owned).to_vec(),
+                files: Vec::new(),
+            }),
             env: BTreeMap::new(),
             replicas: 2,
             health: HealthCheck {

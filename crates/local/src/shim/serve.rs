@@ -6,11 +6,9 @@ use super::{
     own_program, port,
     protocol::{Phase, Request, SPEC, Spec, Status, WORK, now},
 };
-use crate::{
-    substitute::{known, substitute},
-    sweep::{MARK, sweep},
-};
+use crate::sweep::{MARK, sweep};
 use davy_core::Timestamp;
+use davy_place::{known, substitute};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},

@@ -82,7 +82,8 @@ async fn what_cannot_run_is_refused_with_the_path_that_was_tried() {
         (vec!["./service"], vec!["absent"], "does not exist".to_owned()),
     ] {
         let mut workload = house.workload(&command);
-        workload.files = files.into_iter().map(str::to_owned).collect();
+        let davy_core::Run::Process(process) = &mut workload.run else { unreachable!("the house runs processes") };
+        process.files = files.into_iter().map(str::to_owned).collect();
         let error = house.platform.prepare(&house.key, &house.source, &workload).await.expect_err("refused");
         assert!(error.to_string().contains(&says), "{command:?}: {error}");
         assert_eq!(error.retry, Retry::Never);

@@ -1,8 +1,8 @@
 //! A place in a temporary folder, a service to run in it, and ways to look at the world. Nothing survives it.
 
 use davy_core::{
-    EnvironmentName, Generation, Health, HealthCheck, Instance, Millis, Release, Route, ServiceKey, ServiceName,
-    Source, Workload,
+    EnvironmentName, Generation, Health, HealthCheck, Instance, Millis, Process, Release, Route, Run, ServiceKey,
+    ServiceName, Source, Workload,
 };
 use davy_local::{LocalPlatform, Options};
 use davy_ports::{Order, Platform};
@@ -54,8 +54,10 @@ impl House {
 
     pub(crate) fn workload(&self, command: &[&str]) -> Workload {
         Workload {
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            files: vec!["data.txt".to_owned(), "service".to_owned()],
+            run: Run::Process(Process {
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                files: vec!["data.txt".to_owned(), "service".to_owned()],
+            }),
             env: BTreeMap::from([("HOUSE".to_owned(), self.marker.clone())]),
             replicas: 1,
             health: HealthCheck {

@@ -244,8 +244,7 @@ async fn unreadable(journal: &impl Journal) {
     let key = key("logo", "production");
     let digest = davy_core::Digest::new("d");
     let workload = davy_core::Workload {
-        command: vec!["./logo".to_owned()],
-        files: Vec::new(),
+        run: davy_core::Run::Process(davy_core::Process { command: vec!["./logo".to_owned()], files: Vec::new() }),
         env: Default::default(),
         replicas: 1,
         health: davy_core::HealthCheck { path: None, grace: davy_core::Millis(1), interval: davy_core::Millis(1) },

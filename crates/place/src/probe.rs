@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(150);
 
 /// What is known about the health of one instance.
 #[derive(Default)]
-pub(crate) struct Probe {
+pub struct Probe {
     known: Arc<Mutex<Known>>,
 }
 
@@ -35,8 +35,8 @@ struct Known {
 }
 
 impl Probe {
-    /// The health of a running process; asks it when a check is due.
-    pub(crate) async fn health(&self, process: (u32, Timestamp), port: u16, check: &HealthCheck) -> Health {
+    /// The health of a running process, named by its restarts and its beginning; asks it when a check is due.
+    pub async fn health(&self, process: (u32, Timestamp), address: SocketAddr, check: &HealthCheck) -> Health {
         let timeout = check.interval.duration().clamp(Duration::from_secs(1), Duration::from_secs(5));
         let (due, stale) = {
             let mut known = lock(&self.known);
@@ -55,7 +55,6 @@ impl Probe {
         if due {
             let (known, path) = (Arc::clone(&self.known), check.path.clone());
             let asking = tokio::spawn(async move {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let result = tokio::time::timeout(timeout, ask(address, path.as_deref())).await;
                 let result = result.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis())));
                 lock(&known).learn(process, result);

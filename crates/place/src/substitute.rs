@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 /// Replaces `$NAME` and `${NAME}` where the name is known; everything else stays as it is.
-pub(crate) fn substitute(text: &str, known: &BTreeMap<String, String>) -> String {
+#[must_use]
+pub fn substitute(text: &str, known: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -32,7 +33,8 @@ pub(crate) fn substitute(text: &str, known: &BTreeMap<String, String>) -> String
 }
 
 /// What is known to the words of a command: `env`, its own `$PORT` replaced, and `PORT`.
-pub(crate) fn known(env: &BTreeMap<String, String>, port: Option<u16>) -> BTreeMap<String, String> {
+#[must_use]
+pub fn known(env: &BTreeMap<String, String>, port: Option<u16>) -> BTreeMap<String, String> {
     let port: BTreeMap<String, String> = port.map(|port| ("PORT".to_owned(), port.to_string())).into_iter().collect();
     let mut known: BTreeMap<String, String> =
         env.iter().map(|(key, value)| (key.clone(), substitute(value, &port))).collect();

@@ -1,0 +1,104 @@
+//! The registry of places: which of them runs what. A service is asked for in all of them, so that it may move from one to
+//! another in one rollout.
+
+use crate::home::Home;
+use davy_core::{Digest, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Source, Workload};
+use davy_docker::DockerPlatform;
+use davy_local::LocalPlatform;
+use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed};
+use futures_util::stream;
+use std::path::Path;
+
+/// Every place of this binary.
+pub(crate) struct Places {
+    local: LocalPlatform,
+    docker: DockerPlatform,
+}
+
+impl Places {
+    /// Opens them in a server's data folder; nothing is started or reached yet.
+    pub(crate) fn open(home: &Home, shim: &Path) -> Result<Self, Error> {
+        let local = LocalPlatform::open(davy_local::Options { data: home.data.clone(), shim: shim.to_owned() })?;
+        let docker = DockerPlatform::open(davy_docker::Options { data: home.docker(), host: None })?;
+        Ok(Self { local, docker })
+    }
+
+    fn of(&self, place: Place) -> &dyn Platform {
+        match place {
+            Place::Local => &self.local,
+            Place::Docker => &self.docker,
+        }
+    }
+
+    fn all(&self) -> [&dyn Platform; 2] {
+        [&self.local, &self.docker]
+    }
+
+    /// Stops every instance of every service.
+    pub(crate) async fn stop_all(&self, grace: Millis) -> Result<(), Error> {
+        let local = self.local.stop_all(grace).await;
+        if self.docker.is_used() {
+            self.docker.stop_all(grace).await?;
+        }
+        local
+    }
+}
+
+impl Platform for Places {
+    fn prepare<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        source: &'a Source,
+        workload: &'a Workload,
+    ) -> Boxed<'a, Result<Digest, Error>> {
+        self.of(workload.run.place()).prepare(key, source, workload)
+    }
+
+    fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
+        self.of(order.release.workload.run.place()).ensure(order)
+    }
+
+    fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {
+        Box::pin(async move {
+            let mut instances = Vec::new();
+            for place in self.all() {
+                instances.extend(place.observe(key).await?);
+            }
+            Ok(instances)
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        release: &'a ReleaseId,
+        generation: Generation,
+        grace: Millis,
+    ) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(async move {
+            for place in self.all() {
+                place.remove(key, release, generation, grace).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(async move {
+            for place in self.all() {
+                place.prune(key).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for place in self.all() {
+                all.push(place.logs(query).await?);
+            }
+            Ok(Box::pin(stream::select_all(all)) as Streamed<'static, _>)
+        })
+    }
+}

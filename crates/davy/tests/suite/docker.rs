@@ -1,0 +1,188 @@
+//! A whole canary of containers, on an engine of its own.
+
+use crate::{
+    engine::{Engine, get},
+    host::{DAVY, Host, Load, last, text},
+};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+fn write(host: &Host, image: &str, version: &str) {
+    let file = format!(
+        "service: logo\nimage: {image}\ncommand: /davy logo --host 0.0.0.0 --port $PORT --version {version}\nport: 8080\nstop-signal: SIGKILL\nreplicas: 2\n\
+         health: {{ path: /healthz, grace: 20s, interval: 500ms }}\n\
+         rollout:\n  canary: {{ steps: [50%, 100%], hold: 1s, deadline: 60s }}\n  drain: 2s\n  bake: 2s\n"
+    );
+    fs::write(host.folder.path().join("davy.yaml"), file).expect("a file");
+}
+
+/// An image with nothing but the sample service and the libraries that it is linked with.
+fn sample(engine: &Engine, name: &str) {
+    let folder = tempfile::tempdir_in("/tmp").expect("a folder");
+    let root = folder.path().join("root");
+    fs::create_dir(&root).expect("a folder");
+    fs::copy(DAVY, root.join("davy")).expect("the binary");
+    let linked = Command::new("ldd").arg(DAVY).output().expect("ldd runs").stdout;
+    for word in String::from_utf8_lossy(&linked).split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(word.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().expect("a folder")).expect("a folder");
+        fs::copy(word, place).expect("a library");
+    }
+    let tar = folder.path().join("image.tar").to_str().expect("a plain path").to_owned();
+    let packed = Command::new("tar").arg("-C").arg(&root).args(["-cf", &tar, "."]).status();
+    assert!(packed.expect("tar runs").success());
+    engine.said(&["import", &tar, name]);
+}
+
+#[test]
+fn containers_go_through_a_canary_and_nothing_is_left() {
+    let engine = Engine::start();
+    sample(&engine, "logo:1");
+    let mut host = Host::new();
+    host.environment.push(("DOCKER_HOST".to_owned(), engine.host()));
+    host.start();
+    write(&host, "logo:1", "v1");
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    assert_eq!(host.get(), Some((200, "v1".to_owned())));
+    assert!(text(&host.davy(&["doctor"])).contains("docker    engine"), "doctor tells of the engine");
+    let load = Load::start(&host.gateway);
+    // The server is killed in the middle: the next one finds the containers.
+    host.kill();
+    host.start();
+    write(&host, "logo:1", "v2");
+    let second = host.davy(&["deploy", "--watch", "--json"]);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second));
+    assert_eq!(last(&second)["outcome"], "promoted");
+    host.until("over", |status| status["state"] == "promoted");
+    assert_eq!(host.get(), Some((200, "v2".to_owned())));
+    let (sent, failed) = load.stop();
+    assert!(sent > 300 && failed == 0, "{failed} of {sent}");
+    assert_eq!(engine.containers().len(), 2, "the old version's containers are gone");
+    write(&host, "127.0.0.1:9/absent:3", "v3");
+    let absent = host.davy(&["deploy", "--watch"]);
+    assert_eq!(absent.status.code(), Some(2), "{}", text(&absent));
+    assert!(text(&absent).contains("127.0.0.1:9"), "{}", text(&absent));
+    host.down();
+    assert!(engine.containers().is_empty(), "{:?}", engine.containers());
+}
+
+/// A private registry on loopback: `davy` with the password `lamp` may use it.
+struct Registry {
+    process: Child,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let folder = tempfile::tempdir_in("/tmp").expect("a folder");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        // The password as bcrypt has it.
+        fs::write(at("htpasswd"), "davy:$2b$04$3AIj.nEr/NOQKlPqyoYzSeCAIMlw.olwpDvEvTHYUIt38sKbsHmbK\n")
+            .expect("a file");
+        let settings = format!(
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"{free}\" }}\n\
+             auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n",
+            at("store"),
+            at("htpasswd"),
+        );
+        fs::write(at("registry.yaml"), settings).expect("a file");
+        let mut command = Command::new("docker-registry");
+        command.args(["serve", &at("registry.yaml")]).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().expect("docker-registry runs: scripts/setup installs it");
+        let since = Instant::now();
+        while TcpStream::connect(free).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(30), "the registry never listened");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { process, address: free.to_string(), folder }
+    }
+
+    /// What `docker login` leaves.
+    fn login(&self, password: &str) -> PathBuf {
+        let folder = self.folder.path().join(password);
+        fs::create_dir_all(&folder).expect("a folder");
+        let secret = match password {
+            "lamp" => "ZGF2eTpsYW1w",
+            _ => "ZGF2eTp3cm9uZw==",
+        };
+        let text = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"{secret}\"}}}}}}", self.address);
+        fs::write(folder.join("config.json"), text).expect("a file");
+        folder
+    }
+
+    fn push(&self, engine: &Engine, image: &str, name: &str) {
+        engine.said(&["tag", image, name]);
+        let login = self.login("lamp").display().to_string();
+        engine.said_with(&[("DOCKER_CONFIG", &login)], &["push", name]);
+        engine.said(&["rmi", name]);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[test]
+fn images_of_a_private_registry_are_named_by_digest_and_refusals_are_told() {
+    let (engine, mut registry) = (Engine::start(), Registry::start());
+    engine.image("web:1", "one", &[]);
+    engine.image("web:2", "two", &[]);
+    let name = format!("{}/shop/web:stable", registry.address);
+    registry.push(&engine, "web:1", &name);
+    let file = format!(
+        "service: web\nimage: {name}\nport: 8080\nstop-signal: SIGKILL\nhealth: {{ path: /, grace: 20s, interval: 500ms }}\n\
+         rollout:\n  canary: {{ steps: [50%, 100%], hold: 1s, deadline: 60s }}\n  drain: 1s\n  bake: 1s\n"
+    );
+    // A server whose user is not logged in, then one with another password.
+    for login in [registry.folder.path().join("nobody"), registry.login("wrong")] {
+        let mut host = Host::new();
+        host.environment.push(("DOCKER_HOST".to_owned(), engine.host()));
+        host.environment.push(("DOCKER_CONFIG".to_owned(), login.display().to_string()));
+        host.start();
+        fs::write(host.folder.path().join("davy.yaml"), &file).expect("a file");
+        let refused = host.davy(&["deploy"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        let told = text(&refused);
+        assert!(told.contains(&format!("docker login {}", registry.address)) && !told.contains("ZGF2"), "{told}");
+        host.down();
+    }
+    let mut host = Host::new();
+    host.environment.push(("DOCKER_HOST".to_owned(), engine.host()));
+    host.environment.push(("DOCKER_CONFIG".to_owned(), registry.login("lamp").display().to_string()));
+    host.start();
+    fs::write(host.folder.path().join("davy.yaml"), &file).expect("a file");
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    // The same name again is the same release, until the registry says another digest.
+    let same = host.davy(&["deploy", "--watch"]);
+    assert!(text(&same).contains("serves already"), "{}", text(&same));
+    registry.push(&engine, "web:2", &name);
+    let second = host.davy(&["deploy", "--json"]);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second));
+    host.until("on its way", |status| status["state"] == "holding");
+    let images = engine.said(&["ps", "--format", "{{.Label \"davy.image\"}}"]);
+    let images: std::collections::BTreeSet<&str> = images.lines().collect();
+    assert_eq!(images.len(), 2, "{images:?}");
+    assert!(images.iter().all(|image| image.contains("/shop/web@sha256:")), "{images:?}");
+    assert!(host.davy(&["rollout", "abort"]).status.success());
+    host.until("over", |status| status["state"] == "aborted");
+    // Without its registry, what runs goes on.
+    registry.process.kill().expect("it is ours");
+    registry.process.wait().expect("it ended");
+    let unreachable = host.davy(&["deploy"]);
+    assert_eq!(unreachable.status.code(), Some(2), "{}", text(&unreachable));
+    assert!(text(&unreachable).contains("registry"), "{}", text(&unreachable));
+    assert_eq!(get(host.gateway.parse().expect("an address")), "one");
+    host.down();
+}

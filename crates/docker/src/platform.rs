@@ -1,0 +1,482 @@
+//! The port's calls, put together from the parts.
+
+use crate::{
+    container::{self, HOME, Labels, Told},
+    engine::{Engine, failed, is_absent, status},
+    image::{self, Used},
+    logs,
+};
+use bollard::{
+    Docker,
+    models::{ContainerInspectResponse, NetworkCreateRequest},
+    query_parameters::{
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+        RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    },
+};
+use davy_core::{
+    Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, Run, ServiceKey, Source, Workload,
+};
+use davy_place::{Fences, Probe, disk};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, Order, Platform, Streamed};
+use futures_util::{StreamExt, future, stream};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How many containers are looked at the same time.
+const AT_ONCE: usize = 16;
+/// The grace of an instance that is one too many.
+const SPARE_GRACE: Millis = Millis::seconds(10);
+/// While all is well the engine is asked no more often.
+const CALM: Duration = Duration::from_secs(1);
+/// How long a container may take to be gone once the engine said that it removes it.
+const GONE: Duration = Duration::from_secs(10);
+/// The lines of a container's output that explain why it ended.
+const LAST_WORDS: usize = 5;
+
+/// Where things are kept, and which engine it is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder for fences and lists of images, and the name by which this place knows its own containers.
+    pub data: PathBuf,
+    /// Where the engine listens, such as `unix:///var/run/docker.sock`; `DOCKER_HOST` when absent.
+    pub host: Option<String>,
+}
+
+/// Instances as containers of one engine. Copies share what they know.
+#[derive(Clone)]
+pub struct DockerPlatform {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine,
+    fences: Fences,
+    used: Used,
+    /// This data folder's name among all that use the engine.
+    home: String,
+    probes: Mutex<HashMap<InstanceId, Arc<Probe>>>,
+    /// One order for a service at a time.
+    orders: Mutex<HashMap<ServiceKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// The last look at a service, while everything in it was well.
+    calm: Mutex<HashMap<ServiceKey, (Instant, Vec<Instance>)>>,
+    network: tokio::sync::Mutex<()>,
+}
+
+/// One of this place's containers.
+struct Found {
+    id: String,
+    labels: Labels,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DockerPlatform {
+    /// Opens the place. The engine is reached when it is first needed.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let Options { data, host } = options;
+        let fences = Fences::open(data.join("fences"))?;
+        let used = Used::open(data.join("images"))?;
+        let home = home(&data)?;
+        let shared = Shared {
+            engine: Engine::new(host),
+            fences,
+            used,
+            home,
+            probes: Mutex::default(),
+            orders: Mutex::default(),
+            calm: Mutex::default(),
+            network: tokio::sync::Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether anything was ever ordered here: then there may be something to stop.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.shared.fences.any()
+    }
+
+    /// Asks the engine for its version.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn reach(&self) -> Result<String, Error> {
+        let docker = self.shared.engine.client().await?;
+        let version =
+            docker.version().await.map_err(|error| failed("ask the Docker engine for its version", &error))?;
+        Ok(version.version.unwrap_or_default())
+    }
+
+    /// Stops every container of this place, and removes them and their network.
+    ///
+    /// # Errors
+    /// The first of what could not be stopped; the others are stopped all the same.
+    pub async fn stop_all(&self, grace: Millis) -> Result<(), Error> {
+        let docker = self.shared.engine.client().await?;
+        let found = self.list(&docker, vec![format!("{HOME}={}", self.shared.home)]).await?;
+        self.stop(&docker, found, grace).await?;
+        match docker.remove_network(&self.network()).await {
+            Err(error) if !is_absent(&error) => Err(failed("remove the network", &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn network(&self) -> String {
+        format!("davy-{}", self.shared.home)
+    }
+
+    fn order_of(&self, key: &ServiceKey) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(lock(&self.shared.orders).entry(key.clone()).or_default())
+    }
+
+    async fn list(&self, docker: &Docker, labels: Vec<String>) -> Result<Vec<Found>, Error> {
+        let filters = HashMap::from([("label".to_owned(), labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(|error| failed("list the containers", &error))?;
+        let mut found: Vec<(i64, Found)> = listed
+            .into_iter()
+            .filter_map(|one| {
+                let labels = Labels::read(&one.labels?)?;
+                Some((one.created.unwrap_or_default(), Found { id: one.id?, labels }))
+            })
+            .collect();
+        found.sort_by(|(at, one), (then, other)| (at, &one.id).cmp(&(then, &other.id)));
+        Ok(found.into_iter().map(|(_, one)| one).collect())
+    }
+
+    /// None when it is gone meanwhile.
+    async fn inspect(&self, docker: &Docker, found: &Found) -> Result<Option<ContainerInspectResponse>, Error> {
+        match docker.inspect_container(&found.id, None).await {
+            Ok(inspected) => Ok(Some(inspected)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(failed(format!("look at the container of {}", found.labels.instance), &error)),
+        }
+    }
+
+    async fn take_order(&self, order: &Order) -> Result<(), Error> {
+        let tried = format!("run {} of {}", order.release.id, order.key);
+        let Run::Container(container) = &order.release.workload.run else {
+            return Err(Error::never(tried, "it is no container").hint("`docker` runs an `image`"));
+        };
+        let turn = self.order_of(&order.key);
+        let _turn = turn.lock().await;
+        self.shared.fences.pass(&order.key, order.generation, &tried)?;
+        lock(&self.shared.calm).remove(&order.key);
+        let docker = self.shared.engine.client().await?;
+        let mut found = self.list(&docker, container::of_service(&self.shared.home, &order.key)).await?;
+        found.retain(|one| one.labels.release == order.release.id);
+        let mut running = Vec::new();
+        for one in found {
+            let inspected = self.inspect(&docker, &one).await?;
+            let state = inspected.and_then(|inspected| inspected.state).unwrap_or_default();
+            if !container::lives(state.status) {
+                tracing::warn!(instance = %one.labels.instance, "its container ended; it is replaced");
+                self.erase(&docker, &one, Millis(0)).await?;
+                continue;
+            }
+            // Somebody stopped between making it and starting it. To start one that runs changes nothing.
+            self.start(&docker, &one.id, &tried).await?;
+            running.push(one);
+        }
+        let count = usize::try_from(order.count).unwrap_or(usize::MAX);
+        if running.len() < count {
+            let image = image::present(&docker, &order.release.digest).await?;
+            let port = container::port(container, &image)?;
+            self.ensure_network(&docker).await?;
+            for _ in running.len()..count {
+                let (instance, name) = name(order);
+                let network = self.network();
+                let body = container::body(order, container, instance.clone(), port, &self.shared.home, &network);
+                let options = CreateContainerOptionsBuilder::new().name(&name).build();
+                let made = docker.create_container(Some(options), body).await;
+                let made = made.map_err(|error| failed(format!("create a container of {}", order.key), &error))?;
+                self.start(&docker, &made.id, &tried).await?;
+                tracing::info!(%instance, release = %order.release.id, "an instance was started");
+            }
+        }
+        if running.len() > count {
+            let (this, spare) = (self.clone(), running.split_off(count));
+            tokio::spawn(async move {
+                if let Err(error) = this.stop(&docker, spare, SPARE_GRACE).await {
+                    tracing::warn!(%error, "a spare instance could not be stopped");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts a container; one that cannot be started stays to be seen, and its error is told.
+    async fn start(&self, docker: &Docker, id: &str, tried: &str) -> Result<(), Error> {
+        match docker.start_container(id, None).await {
+            Ok(()) => Ok(()),
+            Err(error) if status(&error) == Some(304) => Ok(()),
+            Err(error) => {
+                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                docker.remove_container(id, Some(options)).await.ok();
+                let text = error.to_string();
+                let error = failed(tried, &error);
+                // The image or the file is wrong: another attempt changes nothing.
+                let wrong = [
+                    "executable file not found",
+                    "no such file or directory",
+                    "permission denied",
+                    "exec format",
+                    "unable to find user",
+                ];
+                match wrong.iter().any(|what| text.contains(what)) {
+                    true => Err(Error::never(error.tried, error.happened)
+                        .hint("the image cannot be run so: see its command, `command`, `user` and `volumes`")),
+                    false => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn ensure_network(&self, docker: &Docker) -> Result<(), Error> {
+        // The engine makes two networks of one name when it is asked twice.
+        let _one = self.shared.network.lock().await;
+        let name = self.network();
+        let filters = HashMap::from([("name".to_owned(), vec![name.clone()])]);
+        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+        let there = docker.list_networks(Some(options)).await;
+        let there = there.map_err(|error| failed("list the networks", &error))?;
+        if there.iter().any(|network| network.name.as_ref() == Some(&name)) {
+            return Ok(());
+        }
+        let request = NetworkCreateRequest {
+            name,
+            driver: Some("bridge".to_owned()),
+            labels: Some(HashMap::from([(HOME.to_owned(), self.shared.home.clone())])),
+            ..Default::default()
+        };
+        match docker.create_network(request).await {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(409) => Ok(()),
+            Err(error) => Err(failed("create the network of the containers", &error)),
+        }
+    }
+
+    async fn stop(&self, docker: &Docker, found: Vec<Found>, grace: Millis) -> Result<(), Error> {
+        // All at once: one after the other, their graces would add up.
+        let stopped = found.iter().map(|one| self.erase(docker, one, grace));
+        future::join_all(stopped).await.into_iter().collect()
+    }
+
+    /// Asks it to end, ends it by force after the grace, and waits until it is gone.
+    async fn erase(&self, docker: &Docker, found: &Found, grace: Millis) -> Result<(), Error> {
+        let tried = format!("stop {}", found.labels.instance);
+        let seconds = i32::try_from(grace.0.div_ceil(1000)).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        match docker.stop_container(&found.id, Some(options)).await {
+            Ok(()) => {}
+            Err(error) if matches!(status(&error), Some(304 | 404)) => {}
+            Err(error) => return Err(failed(tried, &error)),
+        }
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match docker.remove_container(&found.id, Some(options)).await {
+            Ok(()) => {}
+            // Gone, or being removed by an earlier call.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => {}
+            Err(error) => return Err(failed(tried, &error)),
+        }
+        let since = Instant::now();
+        while self.inspect(docker, found).await?.is_some() {
+            if since.elapsed() > GONE {
+                return Err(
+                    Error::later(tried, "the engine still has it").hint("see `docker ps -a`; it is tried again")
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        lock(&self.shared.probes).remove(&found.labels.instance);
+        Ok(())
+    }
+
+    async fn look(&self, docker: &Docker, found: Found) -> Result<Option<Instance>, Error> {
+        let Some(inspected) = self.inspect(docker, &found).await? else { return Ok(None) };
+        let Labels { instance: id, release, port, health: check, .. } = &found.labels;
+        let state = inspected.state.clone().unwrap_or_default();
+        let restarts = inspected.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
+        let since = container::since(&state);
+        let seen = container::address(&inspected, &self.network(), *port);
+        let health = match (container::health(&state, check), seen) {
+            (Told::Known(Health::Ended { why }), _) => {
+                let words = self.last_words(docker, &found).await;
+                Health::Ended { why: format!("{why}{words}") }
+            }
+            (Told::Known(health), _) => health,
+            (Told::Ask, Some(address)) => {
+                let probe = Arc::clone(lock(&self.shared.probes).entry(id.clone()).or_default());
+                listening(probe.health((restarts, since), address, check).await)
+            }
+            (Told::Ask, None) => Health::Starting { why: "it has no address yet".to_owned() },
+        };
+        let address = seen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)));
+        Ok(Some(Instance { id: id.clone(), release: release.clone(), address, health, restarts, since }))
+    }
+
+    /// The last lines that an ended container wrote.
+    async fn last_words(&self, docker: &Docker, found: &Found) -> String {
+        let lines: Vec<Result<LogLine, Error>> =
+            logs::of(docker, &found.id, &found.labels, LAST_WORDS, false).take(LAST_WORDS).collect().await;
+        let (all, errors): (Vec<_>, Vec<_>) =
+            lines.into_iter().flatten().partition(|line| line.source == LogSource::Stdout);
+        let worth = if errors.is_empty() { all } else { errors };
+        worth.iter().map(|line| format!("\n{}", line.line)).collect()
+    }
+
+    async fn observe_now(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
+        if !self.shared.fences.knows(key) {
+            return Ok(Vec::new());
+        }
+        if let Some((at, calm)) = lock(&self.shared.calm).get(key)
+            && at.elapsed() < CALM
+        {
+            return Ok(calm.clone());
+        }
+        let docker = self.shared.engine.client().await?;
+        let found = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
+        let looked: Vec<Result<Option<Instance>, Error>> =
+            stream::iter(found).map(|one| self.look(&docker, one)).buffered(AT_ONCE).collect().await;
+        let instances: Vec<Instance> = looked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let mut calm = lock(&self.shared.calm);
+        match instances.iter().all(|instance| instance.health.is_healthy()) {
+            true => calm.insert(key.clone(), (Instant::now(), instances.clone())),
+            false => calm.remove(key),
+        };
+        Ok(instances)
+    }
+}
+
+/// The usual mistake, where it shows: a service that listens where only its own container reaches it.
+fn listening(health: Health) -> Health {
+    match health {
+        Health::Starting { why } if why.contains("refused") => Health::Starting {
+            why: format!("{why}; does it listen on 0.0.0.0 and on this port? 127.0.0.1 is the container alone"),
+        },
+        other => other,
+    }
+}
+
+/// The folder's own name, made once: two servers on one engine leave each other's containers alone.
+fn home(data: &std::path::Path) -> Result<String, Error> {
+    let path = data.join("home");
+    let failed = |error: &std::io::Error| disk::io_error("name the place", &path, error);
+    match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let name = random();
+    disk::write(&path, name.as_bytes()).map_err(|error| failed(&error))?;
+    Ok(name)
+}
+
+/// Names a new instance of an order, and its container.
+fn name(order: &Order) -> (InstanceId, String) {
+    let id = format!("{}-{}", order.key.service, random());
+    let name = format!("davy-{}-{id}", order.key.environment);
+    (InstanceId::new(id), name)
+}
+
+fn random() -> String {
+    // The end of a version 7 identifier is random, its beginning is the time.
+    uuid::Uuid::now_v7().as_bytes()[12..].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Platform for DockerPlatform {
+    fn prepare<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        _: &'a Source,
+        workload: &'a Workload,
+    ) -> Boxed<'a, Result<Digest, Error>> {
+        Box::pin(async move {
+            let Run::Container(container) = &workload.run else {
+                return Err(
+                    Error::never(format!("prepare {key}"), "it is no container").hint("`docker` runs an `image`")
+                );
+            };
+            let docker = self.shared.engine.client().await?;
+            let known = image::resolve(&docker, &container.image).await?;
+            container::port(container, &known.image)?;
+            self.shared.used.note(key, &known.digest)?;
+            Ok(known.digest)
+        })
+    }
+
+    fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(self.take_order(order))
+    }
+
+    fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {
+        Box::pin(self.observe_now(key))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a ServiceKey,
+        release: &'a ReleaseId,
+        generation: Generation,
+        grace: Millis,
+    ) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(async move {
+            if !self.shared.fences.knows(key) {
+                return Ok(());
+            }
+            let docker = self.shared.engine.client().await?;
+            let found = {
+                let turn = self.order_of(key);
+                let _turn = turn.lock().await;
+                self.shared.fences.pass(key, generation, &format!("remove {release} of {key}"))?;
+                lock(&self.shared.calm).remove(key);
+                let mut found = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
+                found.retain(|one| one.labels.release == *release);
+                found
+            };
+            let stopped = self.stop(&docker, found, grace).await;
+            lock(&self.shared.calm).remove(key);
+            stopped
+        })
+    }
+
+    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(async move {
+            if !self.shared.fences.knows(key) {
+                return Ok(());
+            }
+            let docker = self.shared.engine.client().await?;
+            let all = self.list(&docker, vec![format!("{HOME}={}", self.shared.home)]).await?;
+            let running: HashSet<String> = all.into_iter().map(|one| one.labels.image).collect();
+            image::prune(&docker, &self.shared.used, key, &running).await
+        })
+    }
+
+    fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {
+        Box::pin(async move {
+            if !self.shared.fences.knows(&query.key) {
+                return Ok(Box::pin(stream::empty()) as Streamed<'static, _>);
+            }
+            let docker = self.shared.engine.client().await?;
+            let mut found = self.list(&docker, container::of_service(&self.shared.home, &query.key)).await?;
+            found.retain(|one| query.release.as_ref().is_none_or(|release| one.labels.release == *release));
+            let lines =
+                found.iter().map(|one| Box::pin(logs::of(&docker, &one.id, &one.labels, query.tail, query.follow)));
+            Ok(Box::pin(stream::select_all(lines)) as Streamed<'static, _>)
+        })
+    }
+}

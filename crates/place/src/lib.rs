@@ -1,0 +1,11 @@
+//! What places share, so that each is only about its own kind of instance: health checks by HTTP, the fence of each
+//! service, files written whole, and `$PORT` in words.
+
+pub mod disk;
+mod fences;
+mod probe;
+mod substitute;
+
+pub use fences::Fences;
+pub use probe::Probe;
+pub use substitute::{known, substitute};
