@@ -37,6 +37,10 @@ const SPARE_GRACE: Millis = Millis::seconds(10);
 const CALM: Duration = Duration::from_secs(1);
 /// How long a container may take to be gone once the engine said that it removes it.
 const GONE: Duration = Duration::from_secs(10);
+/// Lines that wait for whoever follows the output.
+const LINES: usize = 256;
+/// More than a container's output has.
+const ALL_LINES: usize = 1_000_000_000;
 /// The lines of a container's output that explain why it ended.
 const LAST_WORDS: usize = 5;
 
@@ -338,6 +342,46 @@ impl DockerPlatform {
         worth.iter().map(|line| format!("\n{}", line.line)).collect()
     }
 
+    /// The containers whose output is asked for.
+    async fn asked_for(&self, docker: &Docker, query: &LogQuery) -> Result<Vec<Found>, Error> {
+        let mut found = self.list(docker, container::of_service(&self.shared.home, &query.key)).await?;
+        found.retain(|one| query.release.as_ref().is_none_or(|release| one.labels.release == *release));
+        Ok(found)
+    }
+
+    /// Reads the output of these containers and of those that come, until nobody listens.
+    async fn follow(
+        self,
+        docker: Docker,
+        query: LogQuery,
+        mut found: Vec<Found>,
+        sender: tokio::sync::mpsc::Sender<Result<LogLine, Error>>,
+    ) {
+        let (mut known, mut tail) = (HashSet::new(), query.tail);
+        while !sender.is_closed() {
+            for one in found.into_iter().filter(|one| known.insert(one.id.clone())) {
+                let (sender, lines) = (sender.clone(), logs::of(&docker, &one.id, &one.labels, tail, true));
+                tokio::spawn(async move {
+                    let mut lines = std::pin::pin!(lines);
+                    loop {
+                        let line = tokio::select! {
+                            line = lines.next() => line,
+                            () = sender.closed() => None,
+                        };
+                        let Some(line) = line else { return };
+                        if sender.send(line).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            // All that a new one wrote is new.
+            tail = ALL_LINES;
+            tokio::time::sleep(CALM).await;
+            found = self.asked_for(&docker, &query).await.unwrap_or_default();
+        }
+    }
+
     async fn observe_now(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
         if !self.shared.fences.knows(key) {
             return Ok(Vec::new());
@@ -472,10 +516,15 @@ impl Platform for DockerPlatform {
                 return Ok(Box::pin(stream::empty()) as Streamed<'static, _>);
             }
             let docker = self.shared.engine.client().await?;
-            let mut found = self.list(&docker, container::of_service(&self.shared.home, &query.key)).await?;
-            found.retain(|one| query.release.as_ref().is_none_or(|release| one.labels.release == *release));
-            let lines =
-                found.iter().map(|one| Box::pin(logs::of(&docker, &one.id, &one.labels, query.tail, query.follow)));
+            let found = self.asked_for(&docker, query).await?;
+            if query.follow {
+                let (sender, lines) = tokio::sync::mpsc::channel(LINES);
+                tokio::spawn(self.clone().follow(docker, query.clone(), found, sender));
+                let lines =
+                    stream::unfold(lines, |mut lines| async move { lines.recv().await.map(|line| (line, lines)) });
+                return Ok(Box::pin(lines) as Streamed<'static, _>);
+            }
+            let lines = found.iter().map(|one| Box::pin(logs::of(&docker, &one.id, &one.labels, query.tail, false)));
             Ok(Box::pin(stream::select_all(lines)) as Streamed<'static, _>)
         })
     }

@@ -78,6 +78,12 @@ async fn the_file_s_settings_reach_the_container() {
     let mut texts: Vec<String> = lines.into_iter().map(|line| line.expect("a line").line).collect();
     texts.sort();
     assert_eq!(texts, ["to-stderr", "to-stdout blue"]);
+    // Whoever follows it sees what a later container writes, too.
+    let query = LogQuery { follow: true, tail: 0, ..query };
+    let mut followed = place.logs(&query).await.expect("lines");
+    place.ensure(&engine.order(&one, 2)).await.expect("taken");
+    let line = followed.next().await.expect("goes on").expect("a line");
+    assert!(line.instance != seen[0].id && line.line.starts_with("to-std"), "{line:?}");
     place.stop_all(Millis::seconds(1)).await.expect("stopped");
 }
 
