@@ -8,7 +8,7 @@ use crate::{
 };
 use bollard::{
     Docker,
-    models::{ContainerInspectResponse, NetworkCreateRequest},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, NetworkCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -191,8 +191,10 @@ impl DockerPlatform {
                 self.erase(&docker, &one, Millis(0)).await?;
                 continue;
             }
-            // Somebody stopped between making it and starting it. To start one that runs changes nothing.
-            self.start(&docker, &one.id, &tried).await?;
+            // Somebody stopped between making it and starting it. What has run is left alone.
+            if state.status == Some(ContainerStateStatusEnum::CREATED) {
+                self.start(&docker, &one.id, &tried).await?;
+            }
             running.push(one);
         }
         let count = usize::try_from(order.count).unwrap_or(usize::MAX);
@@ -222,7 +224,7 @@ impl DockerPlatform {
         Ok(())
     }
 
-    /// Starts a container; one that cannot be started stays to be seen, and its error is told.
+    /// Starts a container that was just made; one that cannot be started is removed, and its error told.
     async fn start(&self, docker: &Docker, id: &str, tried: &str) -> Result<(), Error> {
         match docker.start_container(id, None).await {
             Ok(()) => Ok(()),

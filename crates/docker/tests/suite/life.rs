@@ -25,6 +25,13 @@ async fn containers_serve_are_found_again_and_leave_nothing() {
     assert_eq!(ids(&healthy(&other, 2).await), ids(&seen));
     let late = Order { generation: Generation(1), ..order };
     assert_eq!(other.ensure(&late).await.expect_err("an old order").retry, Retry::Never);
+    // One that a person paused is left alone.
+    let paused = engine.containers().remove(0);
+    engine.said(&["pause", &paused]);
+    other.ensure(&engine.order(&one, 2)).await.expect("taken");
+    assert!(engine.containers().contains(&paused), "{paused} is there");
+    engine.said(&["unpause", &paused]);
+    assert_eq!(ids(&healthy(&other, 2).await), ids(&seen));
     // Another release beside it.
     engine.image("web:2", "two", &[]);
     let two = release(&other, workload(container("web:2"))).await;
