@@ -8,6 +8,7 @@ mod policy;
 mod release;
 pub mod rollout;
 mod snapshot;
+mod strategy;
 mod time;
 mod weight;
 mod window;
@@ -17,7 +18,8 @@ pub use id::{
 };
 pub use policy::{Analysis, OnDeadline, Policy};
 pub use release::{Container, Health, HealthCheck, Instance, Place, Process, Release, Route, Run, Source, Workload};
-pub use snapshot::{Backend, FallbackCause, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
+pub use snapshot::{Backend, FallbackCause, InFlight, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
+pub use strategy::{BlueGreen, Canary, CanaryStep, Match, Mirror, Rolling, Scale, Strategy};
 pub use time::{Millis, Timestamp};
 pub use weight::{InvalidWeight, Weight};
 pub use window::{BUCKETS, Cell, Failures, Window, bucket_of, bucket_upper_micros};

@@ -1,13 +1,13 @@
 //! How a rollout goes: what `rollout:` in the file says, with its defaults.
 
-use crate::{Millis, Weight};
+use crate::{Canary, CanaryStep, Millis, Strategy, Weight};
 use serde::{Deserialize, Serialize};
 
-/// Strategy `canary` with explicit steps.
+/// A strategy, and what is waited for in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Rising weights; at least one below 100 %, the last is 100 %.
-    pub steps: Vec<Weight>,
+    /// How the new release takes over.
+    pub strategy: Strategy,
     /// The least time at each weight.
     pub hold: Millis,
     /// The most time at each weight.
@@ -48,11 +48,12 @@ pub struct Analysis {
 }
 
 impl Default for Policy {
-    /// Steps 1, 5, 25, 50, 100 %; hold 60 s, deadline 30 min, pause, 24 h; drain 30 s, bake 15 min.
+    /// A canary of 1, 5, 25, 50, 100 %; hold 60 s, deadline 30 min, pause, 24 h; drain 30 s, bake 15 min.
     fn default() -> Self {
-        let steps = [100, 500, 2_500, 5_000, 10_000].into_iter().filter_map(|bp| Weight::new(bp).ok()).collect();
+        let weights = [100, 500, 2_500, 5_000, 10_000].into_iter().filter_map(|bp| Weight::new(bp).ok());
+        let steps = weights.map(CanaryStep::at).collect();
         Self {
-            steps,
+            strategy: Strategy::Canary(Canary { steps, sticky: false }),
             hold: Millis::seconds(60),
             deadline: Millis::seconds(30 * 60),
             on_deadline: OnDeadline::Pause,

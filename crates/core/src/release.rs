@@ -152,6 +152,12 @@ impl Release {
         let hex: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Self { id: ReleaseId::new(hex), digest, workload }
     }
+
+    /// How many instances it has when it is whole.
+    #[must_use]
+    pub const fn replicas(&self) -> u32 {
+        self.workload.replicas
+    }
 }
 
 /// One running copy of a release, as its platform sees it.

@@ -1,6 +1,9 @@
 //! What a router serves: one snapshot for each service, replaced whole.
 
-use crate::{Generation, HealthCheck, InstanceId, Millis, ReleaseId, RolloutId, Route, ServiceKey, Timestamp, Weight};
+use crate::{
+    Generation, HealthCheck, InstanceId, Match, Millis, Mirror, ReleaseId, RolloutId, Route, ServiceKey, Timestamp,
+    Weight,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -25,6 +28,15 @@ pub struct Snapshot {
     pub health: HealthCheck,
     /// The longest wait for an upstream's response head.
     pub timeout: Millis,
+    /// Requests that go to the canary whatever its weight, counted as [`Role::Matched`].
+    #[serde(default)]
+    pub matches: Vec<Match>,
+    /// Copies of stable's requests for the canary, counted as [`Role::Mirrored`].
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
+    /// Whether a client stays with the release that it was given.
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 /// One release and its share.
@@ -48,6 +60,10 @@ pub enum Role {
     Stable,
     /// It is on trial.
     Canary,
+    /// The canary, for a request that was sent to it by a match: no evidence.
+    Matched,
+    /// The canary, for a copy of a request that stable answers: no evidence.
+    Mirrored,
 }
 
 /// An instance as a router needs it.
@@ -68,15 +84,34 @@ pub struct Serving {
     pub mode: Mode,
     /// Names this run of the router's process: another name means that it was restarted.
     pub boot: String,
-    /// Requests under way for each release, those of earlier snapshots included.
-    pub in_flight: Vec<(ReleaseId, u64)>,
+    /// Requests under way, those of earlier snapshots included.
+    pub in_flight: Vec<InFlight>,
+}
+
+/// Requests under way on one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// What it runs.
+    pub release: ReleaseId,
+    /// Which instance.
+    pub instance: InstanceId,
+    /// How many, at least one.
+    pub requests: u64,
 }
 
 impl Serving {
     /// Requests under way on a release.
     #[must_use]
     pub fn in_flight(&self, release: &ReleaseId) -> u64 {
-        self.in_flight.iter().filter(|(id, _)| id == release).map(|(_, count)| count).sum()
+        self.in_flight.iter().filter(|under| under.release == *release).map(|under| under.requests).sum()
+    }
+
+    /// Whether an instance is served, or still has requests under way.
+    #[must_use]
+    pub fn uses(&self, instance: &InstanceId) -> bool {
+        let mut backends = self.snapshot.serve.iter().flat_map(|target| &target.instances);
+        backends.any(|backend| backend.id == *instance)
+            || self.in_flight.iter().any(|under| under.instance == *instance)
     }
 }
 

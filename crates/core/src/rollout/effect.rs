@@ -1,7 +1,7 @@
 //! What is to be done at the edge.
 
 use super::{Event, Split};
-use crate::{Generation, ReleaseId};
+use crate::{Generation, InstanceId, ReleaseId};
 
 /// Something to do, named and fenced by its generation. Doing it twice is doing it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Effect {
         release: ReleaseId,
         /// How many.
         count: u32,
+        /// Those that end first when there are more.
+        spare: Vec<InstanceId>,
     },
     /// Divide the traffic.
     Route {
@@ -41,8 +43,9 @@ impl Effect {
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::InstancesRequested { generation, release, count } => {
-                Some(Self::Run { generation: *generation, release: release.clone(), count: *count })
+            Event::InstancesRequested { generation, release, count, spare } => {
+                let (release, spare) = (release.clone(), spare.clone());
+                Some(Self::Run { generation: *generation, release, count: *count, spare })
             }
             Event::WeightRequested { generation, split, .. } => {
                 Some(Self::Route { generation: *generation, split: split.clone() })
@@ -74,7 +77,7 @@ impl Effect {
         match self {
             Self::Run { release, count, .. } => format!("run {count} of release {release}"),
             Self::Route { split, .. } => match split {
-                Split::Trial { canary } => format!("serve the canary {canary}"),
+                Split::Trial { canary, .. } => format!("serve the canary {canary}"),
                 Split::Bake => "serve the promoted release and keep the old one".to_owned(),
                 Split::Only { release } => format!("serve release {release} alone"),
                 Split::Nothing => "serve nothing".to_owned(),

@@ -1,6 +1,6 @@
 //! What happened. The journal holds nothing else.
 
-use crate::{Actor, Generation, Instance, Policy, Release, ReleaseId, RolloutId, Weight};
+use crate::{Actor, Generation, Instance, InstanceId, Policy, Release, ReleaseId, RolloutId, Weight};
 use serde::{Deserialize, Serialize};
 
 /// What somebody asked for.
@@ -36,6 +36,9 @@ pub enum Split {
     Trial {
         /// The canary's share.
         canary: Weight,
+        /// Instances that get nothing more: they are about to end.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<InstanceId>,
     },
     /// The promoted release serves; the old one stays as the fallback. No lease.
     Bake,
@@ -166,6 +169,9 @@ pub enum Event {
         release: ReleaseId,
         /// How many.
         count: u32,
+        /// Those that end first when there are more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spare: Vec<InstanceId>,
     },
     /// The platform took the order.
     InstancesOrdered {
@@ -230,7 +236,7 @@ pub enum Event {
         /// What it rests on; none when nothing was stored yet.
         batches: Option<Batches>,
     },
-    /// The step's margin is proven and its hold has passed.
+    /// The step's hold has passed, and what it is to show was shown.
     StepPassed {
         /// Which, from 0.
         step: usize,

@@ -1,6 +1,8 @@
 //! Events folded into the state. Total: an event that does not fit changes only what it can.
 
-use super::{Cause, Effect, Ended, Event, Outcome, Pause, Pending, Phase, Request, RequestKind, Rollout, Split, State};
+use super::{
+    Cause, Effect, Ended, Event, Outcome, Pause, Pending, Phase, Request, RequestKind, Rollout, Split, State, plan,
+};
 use crate::{Generation, Timestamp, Weight};
 
 impl State {
@@ -26,7 +28,9 @@ impl State {
             Event::RolloutDropped { rollout, .. } => {
                 self.queued.take_if(|request| request.rollout == *rollout);
             }
-            Event::InstancesRequested { .. } => self.ordered_at = at,
+            Event::InstancesRequested { release, .. } => {
+                self.ordered.insert(release.clone(), at);
+            }
             Event::InstancesOrdered { generation } | Event::InstancesRefused { generation, .. } => {
                 self.answered(*generation);
             }
@@ -56,6 +60,7 @@ impl State {
                 if let Some(rollout) = &mut self.rollout {
                     rollout.step = step + 1;
                     rollout.step_since = at;
+                    rollout.phase = Phase::Starting { since: at };
                 }
             }
             Event::LeaseLapsed { generation } | Event::RouterRestarted { generation } => {
@@ -77,9 +82,12 @@ impl State {
                 if let Some(rollout) = &mut self.rollout {
                     rollout.forced = true;
                     rollout.pause = None;
-                    rollout.step = rollout.steps().len().saturating_sub(1);
                     rollout.step_since = at;
                     rollout.refusals = 0;
+                    if !rollout.is_last_step() {
+                        rollout.step = rollout.plan.len() - 1;
+                        rollout.phase = Phase::Starting { since: at };
+                    }
                 }
             }
             Event::RevertRequested { cause, .. } => self.ending(at, cause),
@@ -114,6 +122,8 @@ impl State {
             Event::RolloutFinished { rollout, outcome, why } => {
                 self.last = Some(Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at });
                 self.rollout = None;
+                let stays = self.stable.as_ref().map(|release| &release.id);
+                self.ordered.retain(|release, _| Some(release) == stays);
             }
         }
     }
@@ -126,6 +136,7 @@ impl State {
             began: at,
             base: self.generation,
             phase: Phase::Starting { since: at },
+            plan: plan::plan(request, self.stable.as_ref()),
             step: 0,
             step_since: at,
             intended: Weight::NONE,
@@ -146,6 +157,7 @@ impl State {
     fn route(&mut self, at: Timestamp, generation: Generation, step: Option<usize>, split: &Split) {
         self.split = Some(split.clone());
         self.routed = generation;
+        self.routed_at = at;
         let Some(rollout) = &mut self.rollout else { return };
         if let Some(step) = step {
             if step != rollout.step || matches!(rollout.phase, Phase::Starting { .. }) {
@@ -155,7 +167,7 @@ impl State {
             rollout.phase = Phase::Shifting { generation, since: at };
         }
         match split {
-            Split::Trial { canary } => rollout.intended = *canary,
+            Split::Trial { canary, .. } => rollout.intended = *canary,
             Split::Bake => rollout.intended = Weight::ALL,
             Split::Only { release } if *release == rollout.request.release.id => rollout.intended = Weight::ALL,
             Split::Only { .. } | Split::Nothing => rollout.intended = Weight::NONE,

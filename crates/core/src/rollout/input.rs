@@ -113,6 +113,8 @@ pub struct Traffic {
     pub canary: u64,
     /// To the release that served before.
     pub stable: u64,
+    /// Copies for the release on trial.
+    pub mirrored: u64,
 }
 
 /// A command that does not fit the state. Nothing changed.

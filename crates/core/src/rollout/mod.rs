@@ -7,11 +7,13 @@ mod effect;
 mod event;
 mod fold;
 mod input;
+mod plan;
 mod state;
 mod step;
 
 pub use effect::Effect;
 pub use event::{Batches, Cause, Event, Outcome, PauseReason, Request, RequestKind, Split};
 pub use input::{Command, Input, Look, Refusal, Sight, Traffic};
+pub use plan::{Passes, Step};
 pub use state::{Ended, Next, Pause, Pending, Phase, Rollout, State};
 pub use step::step;

@@ -1,8 +1,9 @@
 //! Where a service stands: a fold over its events.
 
-use super::{Cause, Effect, Outcome, PauseReason, Request, Split};
+use super::{Cause, Effect, Outcome, Passes, PauseReason, Request, Split, Step};
 use crate::{Generation, Release, ReleaseId, RolloutId, Timestamp, Weight};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One service in one environment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,8 +24,10 @@ pub struct State {
     pub split: Option<Split>,
     /// The generation under which that split was asked for.
     pub routed: Generation,
-    /// When the last order for instances was given.
-    pub ordered_at: Timestamp,
+    /// When it was asked for.
+    pub routed_at: Timestamp,
+    /// When instances of a release were ordered last, for those that matter now.
+    pub ordered: BTreeMap<ReleaseId, Timestamp>,
 }
 
 /// An effect without an answer.
@@ -49,6 +52,8 @@ pub struct Rollout {
     pub base: Generation,
     /// What it is doing.
     pub phase: Phase,
+    /// What its strategy means for its replicas; never empty.
+    pub plan: Vec<Step>,
     /// The step, from 0.
     pub step: usize,
     /// When the step's clock (its deadline) began.
@@ -198,25 +203,32 @@ impl Rollout {
 
     /// The weights it goes through.
     #[must_use]
-    pub fn steps(&self) -> &[Weight] {
-        const AT_ONCE: &[Weight] = &[Weight::ALL];
-        match self.request.kind {
-            super::RequestKind::Rollback => AT_ONCE,
-            super::RequestKind::Deploy if self.is_first() => AT_ONCE,
-            super::RequestKind::Deploy => &self.request.policy.steps,
-        }
+    pub fn steps(&self) -> Vec<Weight> {
+        self.plan.iter().map(|step| step.weight).collect()
+    }
+
+    /// The present step.
+    #[must_use]
+    pub fn current(&self) -> &Step {
+        &self.plan[self.step.min(self.plan.len() - 1)]
     }
 
     /// The weight of the present step.
     #[must_use]
     pub fn weight(&self) -> Weight {
-        self.steps().get(self.step).copied().unwrap_or(Weight::ALL)
+        self.current().weight
     }
 
     /// Whether this is the last step.
     #[must_use]
     pub fn is_last_step(&self) -> bool {
-        self.step + 1 >= self.steps().len()
+        self.step + 1 >= self.plan.len()
+    }
+
+    /// Whether the old release's instances end before the new one's begin, so that requests fail in between.
+    #[must_use]
+    pub fn interrupts(&self) -> bool {
+        !self.is_first() && self.plan.iter().any(|step| step.stable == 0)
     }
 
     /// The state's word for a person and for JSON.
@@ -241,15 +253,28 @@ impl Rollout {
         }
         match &self.phase {
             Phase::Starting { since } => says(
-                "the new release's instances become healthy".to_owned(),
+                match self.current() {
+                    Step { stable: 0, .. } if !self.is_first() => {
+                        "the old instances end, then the new ones become healthy: requests fail meanwhile".to_owned()
+                    }
+                    step => format!("{} of the new release's instances become healthy", step.canary),
+                },
                 Some(since.plus(self.request.release.workload.health.grace)),
             ),
             Phase::Shifting { .. } => says(format!("the router serves {}", self.weight()), None),
             Phase::Recovering { .. } => says(format!("the router serves {} again", self.weight()), None),
             Phase::Holding { since, .. } => {
-                let held = since.plus(policy.hold);
-                match self.steps().get(self.step + 1) {
-                    Some(next) => says(format!("{next} once the hold has passed and the margin is proven"), Some(held)),
+                let held = since.plus(self.current().hold);
+                match self.plan.get(self.step + 1) {
+                    Some(next) => {
+                        let shown = match self.current().passes {
+                            Passes::Proven => "the margin is proven",
+                            Passes::Observed => "requests were seen to succeed",
+                            Passes::Measured => "the old release's past is measured",
+                            Passes::Tried => "the new release is still healthy",
+                        };
+                        says(format!("{} once the hold has passed and {shown}", next.weight), Some(held))
+                    }
                     None if self.is_first() => says("promoted: there is nothing to compare it with".to_owned(), None),
                     None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
                 }
@@ -283,24 +308,19 @@ impl State {
             .find(|release| release.id == *id)
     }
 
-    /// The releases whose instances should run now: what serves, what may have to serve again, and what is on trial.
+    /// How many instances of which releases should run now: what serves, what may have to serve again, what is on trial.
     #[must_use]
-    pub fn wanted(&self) -> Vec<&Release> {
-        let mut wanted: Vec<&Release> = self.stable.iter().collect();
-        if let Some(rollout) = &self.rollout {
-            let leaving = match &rollout.phase {
-                Phase::Settling { leaving, .. } | Phase::Draining { leaving, .. } | Phase::Removing { leaving, .. } => {
-                    Some(leaving)
-                }
-                _ => None,
-            };
-            wanted.extend(&rollout.from);
-            wanted.extend(rollout.ending.is_none().then_some(&rollout.request.release));
-            wanted.retain(|release| Some(&release.id) != leaving);
+    pub fn wanted(&self) -> Vec<(&Release, u32)> {
+        let whole = |release| (release, Release::replicas(release));
+        let Some(rollout) = &self.rollout else { return self.stable.iter().map(whole).collect() };
+        let (new, old) = (&rollout.request.release, rollout.from.as_ref());
+        if rollout.ending.is_some() {
+            return old.map(whole).into_iter().collect();
         }
-        wanted.sort_by(|a, b| a.id.cmp(&b.id));
-        wanted.dedup_by(|a, b| a.id == b.id);
-        wanted
+        let step = rollout.current();
+        let leaves = matches!(&rollout.phase, Phase::Settling { .. } | Phase::Draining { .. } | Phase::Removing { .. });
+        let old = old.filter(|_| !leaves).map(|release| (release, step.stable));
+        [(new, step.canary)].into_iter().chain(old).collect()
     }
 
     /// Whether the split asked for last runs under a lease.

@@ -1,14 +1,14 @@
 //! The decision: a pure function, defined for every state and input.
 
 use super::{
-    Cause, Command, Effect, Event, Input, Look, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, Rollout,
-    Split, State,
+    Cause, Command, Effect, Event, Input, Look, Outcome, Passes, PauseReason, Phase, Refusal, Request, RequestKind,
+    Rollout, Split, State,
 };
 use crate::{
-    FallbackCause, Generation, Health, Instance, Millis, Mode, OnDeadline, Release, ReleaseId, Serving, Timestamp,
-    Weight,
+    FallbackCause, Generation, Health, Instance, InstanceId, Millis, Mode, OnDeadline, Release, ReleaseId, Serving,
+    Timestamp, Weight,
 };
-use davy_judge::{Kind, Standing, Verdict};
+use davy_judge::{Kind, Standing, Verdict, absolute};
 
 /// A crash loop is a failed release after so many restarts of its instances.
 const RESTARTS: u32 = 3;
@@ -84,11 +84,9 @@ impl Decision {
                 if let Some(why) = why {
                     return Err(Refusal::NothingToPromote { rollout: name, why });
                 }
-                let already_there = rollout.is_last_step() && matches!(rollout.phase, Phase::Holding { .. });
+                let before = rollout.clone();
                 self.push(Event::PromoteRequested { by: by.clone() });
-                if !already_there {
-                    self.route_step();
-                }
+                self.enter_step(&before);
             }
             Command::Abort { by } => self.end(Cause::Person { by: by.clone() }),
         }
@@ -133,18 +131,30 @@ impl Decision {
     }
 
     fn begin(&mut self, request: Request) {
-        let release = request.release.clone();
+        let release = request.release.id.clone();
         self.push(Event::RolloutRequested { request });
-        self.order(&release);
+        let first = self.state.rollout.as_ref().map(|rollout| rollout.current().clone());
+        let room = |stable| self.state.stable.as_ref().is_none_or(|old| old.replicas() <= stable);
+        if let Some(step) = first.filter(|step| step.canary > 0 && room(step.stable)) {
+            self.order(&release, step.canary, Vec::new());
+        }
     }
 
-    fn order(&mut self, release: &Release) {
+    fn order(&mut self, release: &ReleaseId, count: u32, spare: Vec<InstanceId>) {
         let generation = self.state.generation.next();
-        self.push(Event::InstancesRequested {
-            generation,
-            release: release.id.clone(),
-            count: release.workload.replicas,
-        });
+        self.push(Event::InstancesRequested { generation, release: release.clone(), count, spare });
+    }
+
+    /// Another step was entered: its weight at once if it needs no other instances than the one before.
+    fn enter_step(&mut self, before: &Rollout) {
+        let Some(rollout) = &self.state.rollout else { return };
+        let (now, then) = (rollout.current(), before.current());
+        let ready =
+            (now.canary, now.stable) == (then.canary, then.stable) && !matches!(before.phase, Phase::Starting { .. });
+        let there = rollout.step == before.step && matches!(rollout.phase, Phase::Holding { .. });
+        if ready && !there {
+            self.route_step();
+        }
     }
 
     // Answers to effects.
@@ -286,45 +296,114 @@ impl Decision {
     /// Orders instances that should run and are not there.
     fn replace_missing(&mut self, look: &Look) {
         let Some(instances) = look.instances.seen() else { return };
-        let ordering = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Run { .. }));
-        if ordering || !self.passed(self.state.ordered_at, REORDER) {
+        if self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Run { .. })) {
             return;
         }
-        let missing = |release: &&Release| {
-            let there = of(instances, &release.id).filter(|instance| !matches!(instance.health, Health::Ended { .. }));
-            there.count() < release.workload.replicas as usize
+        // Old instances that are still to leave hold the room of new ones.
+        let crowded = self.surplus(instances).is_some_and(|surplus| !surplus.is_empty());
+        let under_way = self.state.rollout.as_ref().filter(|rollout| rollout.is_forward());
+        let held_back = under_way.filter(|_| crowded).map(|rollout| &rollout.request.release.id);
+        let missing = |(release, count): &(&Release, u32)| {
+            let due = self.state.ordered.get(&release.id).is_none_or(|at| self.passed(*at, REORDER));
+            due && Some(&release.id) != held_back && running(instances, &release.id).count() < *count as usize
         };
-        let missing: Vec<Release> = self.state.wanted().into_iter().filter(missing).cloned().collect();
-        for release in missing {
-            self.order(&release);
+        let wanted = self.state.wanted().into_iter().filter(missing);
+        let missing: Vec<_> = wanted.map(|(release, count)| (release.id.clone(), count)).collect();
+        for (release, count) in missing {
+            self.order(&release, count, Vec::new());
         }
+    }
+
+    /// The old release's instances beyond those that the present step leaves, while it begins: those that are no longer
+    /// served first, the unhealthy and the youngest next.
+    fn surplus(&self, instances: &[Instance]) -> Option<Vec<InstanceId>> {
+        let rollout = self.state.rollout.as_ref().filter(|rollout| matches!(rollout.phase, Phase::Starting { .. }))?;
+        let old = rollout.from.as_ref()?;
+        let without = match &self.state.split {
+            Some(Split::Trial { without, .. }) => without.as_slice(),
+            _ => &[],
+        };
+        let mut ours: Vec<&Instance> = running(instances, &old.id).collect();
+        ours.sort_by_key(|instance| {
+            let served = !without.contains(&instance.id);
+            (served, instance.health.is_healthy(), std::cmp::Reverse(instance.since), instance.id.clone())
+        });
+        let leave = ours.len().saturating_sub(rollout.current().stable as usize);
+        Some(ours[..leave].iter().map(|instance| instance.id.clone()).collect())
     }
 
     fn starting(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
         let Some(instances) = look.instances.seen() else { return };
+        let step = rollout.current();
+        let surplus = self.surplus(instances).unwrap_or_default();
+        if !surplus.is_empty() {
+            if rollout.pause.is_none() {
+                self.shrink(rollout, surplus, look);
+            }
+            return;
+        }
         let release = &rollout.request.release;
         let ours: Vec<&Instance> = of(instances, &release.id).collect();
         let healthy: Vec<Instance> =
             ours.iter().filter(|instance| instance.health.is_healthy()).map(|&instance| instance.clone()).collect();
-        if healthy.len() >= release.workload.replicas as usize {
+        if healthy.len() >= step.canary as usize {
             if rollout.pause.is_none() {
-                self.push(Event::InstancesReady { release: release.id.clone(), instances: healthy });
+                if !healthy.is_empty() {
+                    self.push(Event::InstancesReady { release: release.id.clone(), instances: healthy });
+                }
                 self.route_step();
             }
             return;
         }
-        let crashing = ours.iter().find(|instance| instance.restarts >= RESTARTS);
-        if let Some(instance) = crashing {
-            let why = format!("instance {} ended {} times: {}", instance.id, instance.restarts, health(instance));
+        if let Some(why) = crashing(&ours) {
             return self.end(Cause::Canary { why });
         }
+        // From the last order, so that a slow leave of old instances is not the new ones' fault.
+        let since = self.state.ordered.get(&release.id).copied().unwrap_or(since).max(since);
         let grace = release.workload.health.grace;
         if self.passed(since, grace) {
             let last = ours.iter().find(|instance| !instance.health.is_healthy()).map_or_else(
                 || "no instance was seen".to_owned(),
                 |instance| format!("instance {}: {}", instance.id, health(instance)),
             );
-            self.end(Cause::Canary { why: format!("it was not healthy within {grace}; {last}") });
+            return self.end(Cause::Canary { why: format!("it was not healthy within {grace}; {last}") });
+        }
+        self.serve_again(look, None);
+    }
+
+    /// Takes old instances out of service, lets their requests end, and ends them.
+    fn shrink(&mut self, rollout: &Rollout, surplus: Vec<InstanceId>, look: &Look) {
+        let pending = |wanted: fn(&Effect) -> bool| self.state.pending.iter().any(|pending| wanted(&pending.effect));
+        if pending(|effect| matches!(effect, Effect::Route { .. } | Effect::Run { .. })) {
+            return;
+        }
+        let step = rollout.current();
+        let split = match step.stable {
+            // Nobody is left to serve: that is said, and answered 503.
+            0 => Split::Nothing,
+            _ => Split::Trial { canary: rollout.intended, without: surplus.clone() },
+        };
+        if self.state.split.as_ref() != Some(&split) {
+            return self.route(None, split);
+        }
+        let Some(serving) = look.router.seen() else { return };
+        let served = serving
+            .as_ref()
+            .map_or(split == Split::Nothing, |serving| serving.snapshot.generation >= self.state.routed);
+        if !served {
+            if self.passed(self.state.routed_at, RETRY) {
+                self.route(None, split);
+            }
+            return;
+        }
+        let quiet = serving.as_ref().is_none_or(|serving| !surplus.iter().any(|instance| serving.uses(instance)));
+        let Some(old) = rollout.from.as_ref().map(|old| old.id.clone()) else { return };
+        let since = self.state.routed_at;
+        if quiet || self.passed(since, rollout.request.policy.drain) {
+            let due = self.state.ordered.get(&old).is_none_or(|at| *at < since || self.passed(*at, REORDER));
+            if due {
+                self.order(&old, step.stable, surplus);
+            }
         }
     }
 
@@ -333,7 +412,7 @@ impl Decision {
         let Some(rollout) = &self.state.rollout else { return };
         let split = match rollout.is_first() {
             true => Split::Only { release: rollout.request.release.id.clone() },
-            false => Split::Trial { canary: rollout.weight() },
+            false => Split::Trial { canary: rollout.weight(), without: Vec::new() },
         };
         let step = rollout.step;
         self.route(Some(step), split);
@@ -349,12 +428,10 @@ impl Decision {
             self.push(Event::Promoted);
             return self.finish();
         }
-        if let Some(instances) = look.instances.seen() {
-            let worst = of(instances, &rollout.request.release.id).max_by_key(|instance| instance.restarts);
-            if let Some(instance) = worst.filter(|instance| instance.restarts >= RESTARTS) {
-                let why = format!("instance {} ended {} times: {}", instance.id, instance.restarts, health(instance));
-                return self.end(Cause::Canary { why });
-            }
+        if let Some(instances) = look.instances.seen()
+            && let Some(why) = crashing(&of(instances, &rollout.request.release.id).collect::<Vec<_>>())
+        {
+            return self.end(Cause::Canary { why });
         }
         let traffic = look.traffic;
         let current = traffic.generation == generation;
@@ -369,7 +446,8 @@ impl Decision {
         // A verdict is about one epoch; blindness is about all.
         let about = |verdict: &&Verdict| verdict.epoch == generation.0 || verdict.kind == Kind::Blind;
         let kind = look.verdict.as_ref().filter(about).map(|verdict| verdict.kind);
-        let held = self.passed(since, rollout.request.policy.hold);
+        let step = rollout.current();
+        let held = self.passed(since, step.hold);
         let back = rollout.request.kind == RequestKind::Rollback;
         if rollout.is_last_step() {
             let limit = look.verdict.as_ref().and_then(|verdict| verdict.evidence.limit.as_ref());
@@ -381,9 +459,9 @@ impl Decision {
                 self.push(Event::Promoted);
                 return self.route(None, Split::Bake);
             }
-        } else if held && seen && kind == Some(Kind::Safe) {
+        } else if held && shown(rollout, kind, seen, current, look) {
             self.push(Event::StepPassed { step: rollout.step });
-            return self.route_step();
+            return self.enter_step(rollout);
         }
         if self.at >= rollout.deadline() && !back {
             let why = missing(rollout, kind, look);
@@ -398,7 +476,8 @@ impl Decision {
     /// The router fell back, or nobody knows what it serves: the same weight again once the canary can take it.
     fn recovering(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
         let (Some(instances), Some(_)) = (look.instances.seen(), look.router.seen()) else { return };
-        let ready = of(instances, &rollout.request.release.id).any(|instance| instance.health.is_healthy());
+        let healthy = of(instances, &rollout.request.release.id).any(|instance| instance.health.is_healthy());
+        let ready = healthy || rollout.current().canary == 0;
         let wait = Millis(RETRY.0 * u64::from(rollout.refusals));
         if ready && rollout.pause.is_none() && self.passed(since, wait) {
             self.route_step();
@@ -443,6 +522,13 @@ impl Decision {
             .into_iter()
             .flatten()
             .find(|release| release.id != *leaving && self.state.stable.as_ref() == Some(release));
+        if let (Some(release), Some(instances)) = (stays, look.instances.seen()) {
+            // After an interruption the old release has to start again before it can serve.
+            let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
+            if !healthy && !self.passed(since, release.workload.health.grace) {
+                return;
+            }
+        }
         let settled = stays.map_or(Split::Nothing, |release| Split::Only { release: release.id.clone() });
         let never = self.state.split.is_none() && settled == Split::Nothing;
         if self.state.split.as_ref() == Some(&settled) || never {
@@ -493,16 +579,18 @@ impl Decision {
         if asked || split == Split::Nothing {
             return;
         }
+        let without = match &split {
+            Split::Trial { without, .. } => without.as_slice(),
+            _ => &[],
+        };
         let moved = |serving: &Serving| {
             serving.snapshot.serve.iter().any(|target| {
-                let mut now: Vec<_> = of(instances, &target.release)
-                    .filter(|instance| !matches!(instance.health, Health::Ended { .. }))
-                    .map(|instance| (&instance.id, instance.address))
-                    .collect();
-                let mut then: Vec<_> = target.instances.iter().map(|backend| (&backend.id, backend.address)).collect();
-                now.sort();
-                then.sort();
-                !now.is_empty() && now != then && now.iter().any(|backend| !then.contains(backend))
+                let then: Vec<_> = target.instances.iter().map(|backend| (&backend.id, backend.address)).collect();
+                let mut now = running(instances, &target.release)
+                    .filter(|instance| !without.contains(&instance.id))
+                    .filter(|instance| !matches!(instance.health, Health::Starting { .. }))
+                    .map(|instance| (&instance.id, instance.address));
+                now.any(|backend| !then.contains(&backend))
             })
         };
         let stale = serving.as_ref().is_none_or(|serving| {
@@ -555,6 +643,37 @@ impl Decision {
             self.begin(request);
         }
     }
+}
+
+/// What a step is to show before the next, once its hold is over.
+fn shown(rollout: &Rollout, kind: Option<Kind>, seen: bool, current: bool, look: &Look) -> bool {
+    let step = rollout.current();
+    let evidence = look.verdict.as_ref().map(|verdict| &verdict.evidence);
+    match step.passes {
+        Passes::Proven => seen && kind == Some(Kind::Safe),
+        Passes::Observed => {
+            let clean = evidence.is_some_and(|evidence| !evidence.amber && !evidence.hanging);
+            seen && matches!(kind, Some(Kind::Safe | Kind::Undecided)) && clean
+        }
+        Passes::Measured => {
+            let limit = rollout.request.policy.analysis.max_error_rate.is_some()
+                || evidence.is_some_and(|evidence| absolute::derived_limit(evidence.rollout.stable).is_some());
+            limit && matches!(kind, Some(Kind::Safe | Kind::Undecided))
+        }
+        Passes::Tried => step.mirror.is_none() || (current && look.traffic.mirrored > 0),
+    }
+}
+
+/// Why the new release counts as one that keeps crashing.
+fn crashing(ours: &[&Instance]) -> Option<String> {
+    let worst = ours.iter().max_by_key(|instance| instance.restarts)?;
+    let told = || format!("instance {} ended {} times: {}", worst.id, worst.restarts, health(worst));
+    (worst.restarts >= RESTARTS).then(told)
+}
+
+/// The instances of a release that have not ended.
+fn running<'a>(instances: &'a [Instance], release: &'a ReleaseId) -> impl Iterator<Item = &'a Instance> {
+    of(instances, release).filter(|instance| !matches!(instance.health, Health::Ended { .. }))
 }
 
 fn of<'a>(instances: &'a [Instance], release: &'a ReleaseId) -> impl Iterator<Item = &'a Instance> {

@@ -1,9 +1,9 @@
 //! Laws that hold in every random world. A failure prints the seed: `DAVY_SEED=n cargo nextest run -p davy-core laws`.
 
-use crate::world::{World, by};
+use crate::world::{World, by, strategy};
 use davy_core::{
-    FallbackCause, Generation, Health, Millis, ReleaseId,
-    rollout::{Command, Effect, Event, Input, RequestKind, Split, State},
+    FallbackCause, Generation, Health, InstanceId, Millis, ReleaseId,
+    rollout::{Command, Effect, Event, Input, Passes, Phase, RequestKind, Split, State},
 };
 use davy_judge::Kind;
 use fastrand::Rng;
@@ -13,6 +13,7 @@ const KINDS: [Kind; 5] = [Kind::Harmful, Kind::Safe, Kind::Undecided, Kind::NoTr
 fn command(world: &mut World, dice: &mut Rng) -> Command {
     match dice.u8(0..8) {
         0..=2 => {
+            world.strategy = strategy(dice.usize(0..8));
             let kind = if dice.u8(0..4) == 0 { RequestKind::Rollback } else { RequestKind::Deploy };
             world.request(dice.u32(1..5), kind)
         }
@@ -104,8 +105,41 @@ fn laws(world: &World, from: usize, before: &State) {
             Event::StepPassed { .. } => {
                 let rollout = rollout.expect("a step of a rollout");
                 assert!(rollout.pause.is_none(), "a paused rollout does not advance");
-                let verdict = rollout.verdict.as_ref().expect("a verdict");
-                assert_eq!(verdict.kind, Kind::Safe, "only Safe moves traffic forward");
+                let kind = rollout.verdict.as_ref().map(|verdict| verdict.kind);
+                match rollout.current().passes {
+                    Passes::Proven => assert_eq!(kind, Some(Kind::Safe), "only Safe moves a canary forward"),
+                    Passes::Observed | Passes::Measured => {
+                        assert!(
+                            matches!(kind, Some(Kind::Safe | Kind::Undecided)),
+                            "missing data moves nothing forward"
+                        );
+                    }
+                    Passes::Tried => {}
+                }
+                if rollout.current().passes == Passes::Observed {
+                    assert!(rollout.observed.is_some(), "a wave passes only once observed");
+                }
+            }
+            Event::InstancesRequested { release, count, spare, .. } => {
+                let (new, old) =
+                    rollout.map_or((None, None), |rollout| (Some(&rollout.request.release), rollout.from.as_ref()));
+                for instance in spare {
+                    let served = world.serving.as_ref().filter(|_| serves_instance(world, instance));
+                    assert!(served.is_none(), "an instance that is served does not end");
+                }
+                let running = |release: &ReleaseId| {
+                    let ours = world.instances.iter().filter(|instance| instance.release == *release);
+                    ours.filter(|instance| !matches!(instance.health, Health::Ended { .. })).count()
+                };
+                if let (Some(new), Some(old), Some(rollout)) = (new, old, rollout) {
+                    let starting = matches!(rollout.phase, Phase::Starting { .. });
+                    if *release == new.id && starting && rollout.current().stable == 0 {
+                        assert_eq!(running(&old.id), 0, "the old instances end before the new ones begin");
+                    }
+                    if *release == old.id && rollout.is_forward() {
+                        assert_eq!(*count, rollout.current().stable, "no more of the old end than the step says");
+                    }
+                }
             }
             Event::Promoted => {
                 let rollout = rollout.expect("a rollout");
@@ -142,6 +176,12 @@ fn laws(world: &World, from: usize, before: &State) {
 fn serves(world: &World, release: &ReleaseId) -> bool {
     let held = world.serving.as_ref().filter(|serving| serving.snapshot.generation == world.state.routed);
     held.is_some_and(|serving| serving.snapshot.serve.iter().any(|target| target.release == *release))
+}
+
+/// Whether the router would send a new request to an instance.
+fn serves_instance(world: &World, instance: &InstanceId) -> bool {
+    let held = world.serving.as_ref().filter(|serving| serving.snapshot.generation >= world.state.routed);
+    held.is_some_and(|serving| serving.uses(instance))
 }
 
 fn one(seed: u64) {

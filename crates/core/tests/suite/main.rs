@@ -3,4 +3,5 @@
 mod dependencies;
 mod laws;
 mod stories;
+mod strategies;
 mod world;

@@ -1,9 +1,10 @@
 //! A world for the machine: instances, a router with generations, leases and a fallback, a judge, traffic.
 
 use davy_core::{
-    Actor, Analysis, Backend, Digest, EnvironmentName, FallbackCause, Generation, Health, HealthCheck, Instance,
-    InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, Role, RolloutId, Route, Run, ServiceKey,
-    ServiceName, Serving, Snapshot, Target, Timestamp, Weight, Workload,
+    Actor, Analysis, Backend, BlueGreen, Canary, CanaryStep, Digest, EnvironmentName, FallbackCause, Generation,
+    Health, HealthCheck, Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, Role, Rolling,
+    RolloutId, Route, Run, Scale, ServiceKey, ServiceName, Serving, Snapshot, Strategy, Target, Timestamp, Weight,
+    Workload,
     rollout::{Command, Effect, Event, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
 use davy_judge::{Counts, Judge, Kind, Verdict, Window};
@@ -20,16 +21,35 @@ pub(crate) fn release(number: u32) -> Release {
     let workload = Workload {
         run: Run::Process(Process { command: vec![format!("./v{number}")], files: Vec::new() }),
         env: BTreeMap::new(),
-        replicas: 1 + number % 2,
+        replicas: 1 + number % 3,
         health: HealthCheck { path: None, grace: Millis::seconds(10), interval: Millis::seconds(1) },
         route: Route { host: None, path: "/".to_owned() },
     };
     Release::new(&key(), Digest::new(format!("sha256:{number}")), workload)
 }
 
+/// One of each strategy: a plain canary first.
+pub(crate) fn strategy(number: usize) -> Strategy {
+    let at = |bp| CanaryStep::at(Weight::new(bp).expect("a weight"));
+    let canary = |steps| Strategy::Canary(Canary { steps, sticky: false });
+    match number % 8 {
+        0 => canary(vec![at(1_000), at(5_000), at(10_000)]),
+        1 => Strategy::BlueGreen(BlueGreen { preview: Millis::seconds(2), host: None }),
+        2 => Strategy::Rolling(Rolling::default()),
+        3 => Strategy::Rolling(Rolling { min_healthy: 100, max: 150 }),
+        4 => Strategy::Rolling(Rolling { min_healthy: 50, max: 100 }),
+        5 => Strategy::Recreate,
+        6 => {
+            let scaled = CanaryStep { scale: Scale::Instances(1), ..at(1_000) };
+            canary(vec![CanaryStep { weight: Weight::NONE, ..scaled.clone() }, scaled, at(5_000), at(10_000)])
+        }
+        _ => Strategy::Rolling(Rolling { min_healthy: 0, max: 100 }),
+    }
+}
+
 pub(crate) fn policy() -> Policy {
     Policy {
-        steps: [1_000, 5_000, 10_000].into_iter().map(|bp| Weight::new(bp).expect("a weight")).collect(),
+        strategy: strategy(0),
         hold: Millis::seconds(3),
         deadline: Millis::seconds(20),
         on_deadline: OnDeadline::Pause,
@@ -73,6 +93,8 @@ pub(crate) struct World {
     pub(crate) reachable: bool,
     /// Effects asked for and not carried out yet.
     pub(crate) asked: Vec<Effect>,
+    /// How the next rollouts go.
+    pub(crate) strategy: Strategy,
     rollouts: u32,
     started: u32,
     verdicts: BTreeMap<(u8, u64, u16), Verdict>,
@@ -91,6 +113,7 @@ impl World {
             healthy: true,
             reachable: true,
             asked: Vec::new(),
+            strategy: strategy(0),
             rollouts: 0,
             started: 0,
             verdicts: BTreeMap::new(),
@@ -100,7 +123,8 @@ impl World {
     pub(crate) fn request(&mut self, number: u32, kind: RequestKind) -> Command {
         self.rollouts += 1;
         let rollout = RolloutId::new(format!("r{}", self.rollouts));
-        Command::Request(Request { rollout, release: release(number), policy: policy(), by: by(), kind })
+        let policy = Policy { strategy: self.strategy.clone(), ..policy() };
+        Command::Request(Request { rollout, release: release(number), policy, by: by(), kind })
     }
 
     /// Decides, and folds what was decided in.
@@ -118,7 +142,15 @@ impl World {
     pub(crate) fn carry_out(&mut self, effect: &Effect) -> Input {
         let generation = effect.generation();
         match effect {
-            Effect::Run { release, count, .. } => {
+            Effect::Run { release, count, spare, .. } => {
+                let mut more = self.instances.iter().filter(|instance| instance.release == *release).count();
+                for id in spare {
+                    if more > *count as usize {
+                        let before = self.instances.len();
+                        self.instances.retain(|instance| instance.id != *id);
+                        more -= before - self.instances.len();
+                    }
+                }
                 let there = self.instances.iter().filter(|instance| instance.release == *release).count();
                 for _ in there..*count as usize {
                     self.started += 1;
@@ -164,7 +196,7 @@ impl World {
         let rollout = self.state.rollout.as_ref();
         let (canary, stable) = (rollout.map(|r| &r.request.release), rollout.and_then(|r| r.from.as_ref()));
         let plan = match split {
-            Split::Trial { canary: weight } => {
+            Split::Trial { canary: weight, .. } => {
                 vec![(stable?, Role::Stable, weight.rest()), (canary?, Role::Canary, *weight)]
             }
             Split::Bake => vec![(canary?, Role::Canary, Weight::ALL), (stable?, Role::Stable, Weight::NONE)],
@@ -173,7 +205,12 @@ impl World {
         };
         let mut serve = Vec::new();
         for (release, role, weight) in plan {
+            let without = match split {
+                Split::Trial { without, .. } => without.as_slice(),
+                _ => &[],
+            };
             let ours = self.instances.iter().filter(|instance| instance.release == release.id);
+            let ours = ours.filter(|instance| !without.contains(&instance.id));
             let instances: Vec<_> = ours.map(|i| Backend { id: i.id.clone(), address: i.address }).collect();
             if instances.is_empty() && weight > Weight::NONE {
                 return None;
@@ -194,6 +231,9 @@ impl World {
             lease: matches!(split, Split::Trial { .. }).then_some(Millis::seconds(15)),
             health: HealthCheck { path: None, grace: Millis::seconds(1), interval: Millis::seconds(1) },
             timeout: Millis::seconds(30),
+            matches: Vec::new(),
+            mirror: None,
+            sticky: false,
         })
     }
 
@@ -223,7 +263,7 @@ impl World {
         let unseen = || "it does not answer".to_owned();
         let generation = self.state.routed;
         let weight = match &self.state.split {
-            Some(Split::Trial { canary }) => *canary,
+            Some(Split::Trial { canary, .. }) => *canary,
             _ => Weight::NONE,
         };
         let split = self
@@ -231,7 +271,7 @@ impl World {
             .as_ref()
             .is_some_and(|serving| serving.mode == Mode::Split && serving.snapshot.generation == generation);
         let canary = match &self.state.split {
-            Some(Split::Trial { canary }) => u64::from(canary.basis_points()),
+            Some(Split::Trial { canary, .. }) => u64::from(canary.basis_points()),
             Some(Split::Bake) => 10_000,
             _ => 0,
         };
@@ -240,6 +280,7 @@ impl World {
             generation,
             canary: if flows { canary } else { 0 },
             stable: if flows { 10_000 - canary } else { 0 },
+            mirrored: 0,
         };
         let trial = self.state.rollout.is_some();
         let kind = self.kind;
