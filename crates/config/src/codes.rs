@@ -90,6 +90,12 @@ codes! {
         "`image` is a name as for `docker run`, with a tag or a digest; `user` a name or number; `stop-signal` a name such as SIGTERM; a volume is NAME:/PATH or /HOST/PATH:/PATH, with :ro if it is only read.\n\n  wrong:  volumes: [\"cache\"]\n  right:  volumes: [\"logo-cache:/cache\"]"
     PLACE "E029" "the platform cannot run this"
         "A `command` runs as a process on `local`, an `image` as a container on `docker`. Without a platform the right one is taken.\n\n  wrong:  image: logo:2.0\n          environments: { production: { platform: local } }\n  right:  image: logo:2.0\n          environments: { production: { platform: docker } }"
+    STRATEGY "E040" "more than one strategy"
+        "A rollout has one of `canary`, `blue-green`, `rolling` and `recreate`; with none of them it is a canary.\n\n  wrong:  rollout: { canary: {}, rolling: {} }\n  right:  rollout: { rolling: { min-healthy: 100%, max: 200% } }"
+    SCALE "E041" "instances for a step that cannot be"
+        "`scale` says how many of the new version's instances are healthy before the step's weight comes: a number, or a share of `replicas`, rounded up. It never falls, is at most `replicas`, and the last step has all of them. For the whole canary, `scale: weight` takes as many as each weight needs.\n\n  wrong:  steps: [{ weight: 5%, scale: 3 }, { weight: 50%, scale: 1 }, 100%]\n  right:  steps: [{ weight: 5%, scale: 1 }, { weight: 50%, scale: 3 }, 100%]"
+    MATCH "E042" "not a header, cookie or host to match"
+        "A `match` sends requests to the new version whatever its weight: those with a header, a cookie or for a host. A request that fits one of them is matched; an empty value fits every value. Matched requests are left out of the evidence.\n\n  wrong:  match: { header: X-Canary }\n  right:  match: { header: { X-Canary: always }, cookie: { beta: \"\" }, host: canary.logo.example.com }"
 }
 
 /// What a code means; none for an unknown one.

@@ -118,7 +118,8 @@ impl Reader {
             Some((environments, span)) => (environments, span),
             None => (EnvironmentName::new("production").into_iter().collect(), tree::TOP),
         };
-        let policy = self.policy(map.get("rollout").copied());
+        let replicas = workload.as_ref().map_or(1, |workload| workload.replicas);
+        let policy = self.policy(map.get("rollout").copied(), replicas);
         let named = map.get("service").map_or(tree::TOP, |node| node.span);
         Some(File { service: service?, environments, workload: workload?, policy, named, listed })
     }

@@ -41,14 +41,32 @@ pub(crate) static ENVIRONMENT: Keys = Keys {
 };
 pub(crate) static ROLLOUT: Keys = Keys {
     path: "rollout",
-    known: &["canary", "analysis", "drain", "bake", "on-failure", "on-deadline", "pause-limit"],
-    later: &["blue-green", "rolling", "recreate", "min-healthy", "max", "holdback", "sticky", "mirror"],
+    known: &[
+        "canary",
+        "blue-green",
+        "rolling",
+        "recreate",
+        "analysis",
+        "drain",
+        "bake",
+        "on-failure",
+        "on-deadline",
+        "pause-limit",
+    ],
+    later: &["holdback"],
 };
-pub(crate) static CANARY: Keys = Keys {
-    path: "rollout.canary",
-    known: &["steps", "hold", "deadline"],
-    later: &["holdback", "sticky", "mirror", "match", "scale"],
-};
+pub(crate) static CANARY: Keys =
+    Keys { path: "rollout.canary", known: &["steps", "scale", "sticky", "hold", "deadline"], later: &["holdback"] };
+pub(crate) static STEP: Keys =
+    Keys { path: "rollout.canary.steps", known: &["weight", "scale", "match", "mirror"], later: &["margin"] };
+pub(crate) static MATCH: Keys =
+    Keys { path: "rollout.canary.steps.match", known: &["header", "cookie", "host"], later: &[] };
+pub(crate) static MIRROR: Keys = Keys { path: "rollout.canary.steps.mirror", known: &["share", "unsafe"], later: &[] };
+pub(crate) static BLUE_GREEN: Keys =
+    Keys { path: "rollout.blue-green", known: &["preview", "host", "hold", "deadline"], later: &[] };
+pub(crate) static ROLLING: Keys =
+    Keys { path: "rollout.rolling", known: &["min-healthy", "max", "hold", "deadline"], later: &[] };
+pub(crate) static RECREATE: Keys = Keys { path: "rollout.recreate", known: &["hold", "deadline"], later: &[] };
 pub(crate) static ANALYSIS: Keys = Keys {
     path: "rollout.analysis",
     known: &["alpha", "error-rate"],
@@ -58,8 +76,23 @@ pub(crate) static ERROR_RATE: Keys =
     Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
 
 /// Every mapping with keys of its own.
-pub(crate) static ALL: [&Keys; 9] =
-    [&FILE, &RESOURCES, &HEALTH, &ROUTE, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
+pub(crate) static ALL: [&Keys; 15] = [
+    &FILE,
+    &RESOURCES,
+    &HEALTH,
+    &ROUTE,
+    &ENVIRONMENT,
+    &ROLLOUT,
+    &CANARY,
+    &STEP,
+    &MATCH,
+    &MIRROR,
+    &BLUE_GREEN,
+    &ROLLING,
+    &RECREATE,
+    &ANALYSIS,
+    &ERROR_RATE,
+];
 
 /// Keys of a file with an `image`: nothing enforces them on a process.
 pub(crate) const CONTAINERS: [&str; 4] = ["user", "volumes", "stop-signal", "resources"];

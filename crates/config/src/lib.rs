@@ -2,7 +2,7 @@
 //! this version does not enforce is refused: a limit that is parsed and not enforced is false safety.
 //!
 //! Bytes become a tree with places (`tree`), the tree becomes values (`reader`), the values a `File` (`file`, `workload`,
-//! `rollout`). Which key stands where is in `keys`; what each is for is in the types of `schema`.
+//! `rollout`, `strategy`). Which key stands where is in `keys`; what each is for is in the types of `schema`.
 
 mod codes;
 mod diagnostic;
@@ -12,6 +12,7 @@ mod reader;
 mod reference;
 mod rollout;
 mod schema;
+mod strategy;
 mod template;
 mod tree;
 mod units;

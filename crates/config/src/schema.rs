@@ -132,8 +132,14 @@ enum Platform {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Rollout {
-    /// The trial, step by step.
+    /// The trial, step by step. Without a strategy, this one.
     canary: Option<Canary>,
+    /// The new version whole beside the old one, switched at once and judged against stable's past. Takes twice the instances.
+    blue_green: Option<BlueGreen>,
+    /// Instance by instance, traffic by their number. Each wave is observed, none is proven.
+    rolling: Option<Rolling>,
+    /// The old instances end before the new ones begin, for what cannot run twice. Requests fail in between, and after a rollback until the old ones have started again.
+    recreate: Option<Recreate>,
     /// What the judge may spend and must heed.
     analysis: Option<Analysis>,
     /// The longest wait for the requests in flight on a release that is about to be removed.
@@ -170,13 +176,127 @@ enum OnDeadline {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Canary {
-    /// The canary's shares of traffic: rising, at least one below 100%, the last 100%, which is the promotion. At most two decimals.
+    /// The canary's shares of traffic: rising, at least one below 100%, the last 100%, which is the promotion. At most two decimals. A step with more to say is a mapping.
     #[schemars(length(min = 2), extend("default" = ["1%", "5%", "25%", "50%", "100%"]))]
-    steps: Option<Vec<Percentage>>,
+    steps: Option<Vec<AnyStep>>,
+    /// Instances for steps that do not say: `all` from the first step on, or as many as each `weight` needs.
+    #[schemars(extend("default" = "all"))]
+    scale: Option<CanaryScale>,
+    /// Whether a client stays with the version that it was given, by a signed cookie, until its share has all. A client's failures then count once, which finds harm more slowly.
+    #[schemars(extend("default" = false))]
+    sticky: Option<bool>,
     /// The least time at each weight; at least 100ms. Not far below the slowest request.
     #[schemars(extend("default" = "60s"))]
     hold: Option<Duration>,
     /// The most time at each weight; longer than `hold`.
+    #[schemars(extend("default" = "30m"))]
+    deadline: Option<Duration>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum CanaryScale {
+    All,
+    Weight,
+}
+
+/// A weight, or a mapping that says more.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum AnyStep {
+    Weight(Percentage),
+    Step(Step),
+}
+
+/// One step of a canary.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// The canary's share of traffic; 0% for a step that only matches or mirrors, which passes after its hold.
+    weight: Percentage,
+    /// How many of the new version's instances are healthy before the weight comes: a number, or a share of `replicas`, rounded up.
+    scale: Option<Scalar>,
+    /// Requests that go to the new version whatever the weight. They are left out of the evidence.
+    r#match: Option<Match>,
+    /// Copies of stable's requests for the new version, whose responses are dropped: a share, or a mapping. They are left out of the evidence.
+    mirror: Option<AnyMirror>,
+}
+
+/// Requests that go to the new version whatever the weight: those that fit one of these.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Match {
+    /// Names and values of headers; an empty value fits every one.
+    header: Option<BTreeMap<String, Scalar>>,
+    /// Names and values of cookies; an empty value fits every one.
+    cookie: Option<BTreeMap<String, Scalar>>,
+    /// A host besides the service's own.
+    host: Option<String>,
+}
+
+/// A share, or a mapping that says more.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum AnyMirror {
+    Share(Percentage),
+    Mirror(Mirror),
+}
+
+/// Copies of stable's requests.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Mirror {
+    /// The share of stable's requests that is copied.
+    #[schemars(extend("default" = "100%"))]
+    share: Option<Percentage>,
+    /// Whether requests that may change something are copied, too: all but GET, HEAD, OPTIONS and TRACE. Orders would be placed twice.
+    #[schemars(extend("default" = false))]
+    r#unsafe: Option<bool>,
+}
+
+/// The new version whole beside the old one.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BlueGreen {
+    /// The least time before the switch: stable's past is measured, and people may look at the new version.
+    #[schemars(extend("default" = "60s"))]
+    preview: Option<Duration>,
+    /// A host under which the gateway serves the new version before the switch. Without it, its instances' own addresses are shown.
+    host: Option<String>,
+    /// The least time after the switch before promotion; at least 100ms.
+    #[schemars(extend("default" = "60s"))]
+    hold: Option<Duration>,
+    /// The most time before the switch, and after it; longer than `hold` and `preview`.
+    #[schemars(extend("default" = "30m"))]
+    deadline: Option<Duration>,
+}
+
+/// Instance by instance.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Rolling {
+    /// How many of the old version's instances' number are healthy at any time, of both versions; 0% to 100%.
+    #[schemars(extend("default" = "100%"))]
+    min_healthy: Option<Percentage>,
+    /// How many instances of both versions may run at any time, of `replicas`; 100% to 1000%. Below 200% old instances leave before the end, and a rollback has to start them again.
+    #[schemars(extend("default" = "200%"))]
+    max: Option<Percentage>,
+    /// The least time with each wave of instances; at least 100ms.
+    #[schemars(extend("default" = "10s"))]
+    hold: Option<Duration>,
+    /// The most time with each wave; longer than `hold`.
+    #[schemars(extend("default" = "30m"))]
+    deadline: Option<Duration>,
+}
+
+/// The old instances end before the new ones begin.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Recreate {
+    /// The least time before the interruption, in which stable's past is measured, and after it; at least 100ms.
+    #[schemars(extend("default" = "60s"))]
+    hold: Option<Duration>,
+    /// The most time before the interruption, and after it; longer than `hold`.
     #[schemars(extend("default" = "30m"))]
     deadline: Option<Duration>,
 }

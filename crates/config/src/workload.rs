@@ -279,7 +279,8 @@ impl Reader {
         self.fail(node.span, codes::ROUTE, format!("{} is not a path", quote(text)), hint)
     }
 
-    fn host(&mut self, node: &Node) -> Option<String> {
+    /// A host name, in lower case.
+    pub(crate) fn host(&mut self, node: &Node) -> Option<String> {
         let host = self.text(node, "`host`")?;
         let label = |label: &str| {
             let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');

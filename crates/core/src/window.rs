@@ -42,6 +42,9 @@ pub struct Cell {
     pub answered: u64,
     /// Of these, failures by kind.
     pub failures: Failures,
+    /// Of the failures, those of clients that had failed before, where clients stay with a release.
+    #[serde(default)]
+    pub repeated: u64,
     /// Requests that the client broke off: nobody's failure.
     pub client_gone: u64,
     /// Sparse histogram of the answered: (bucket, count); see [`bucket_of`].

@@ -214,6 +214,7 @@ impl DockerPlatform {
             }
         }
         if running.len() > count {
+            running.sort_by_key(|one| order.spare.contains(&one.labels.instance));
             let (this, spare) = (self.clone(), running.split_off(count));
             tokio::spawn(async move {
                 if let Err(error) = this.stop(&docker, spare, SPARE_GRACE).await {

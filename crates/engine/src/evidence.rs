@@ -1,6 +1,9 @@
 //! From windows to stored batches to verdicts: the judge sees exactly what is stored, in the order it is stored.
 
-use davy_core::{Analysis, Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Window, rollout::Traffic};
+use davy_core::{
+    Cell, Failures, Generation, Millis, Policy, Role, RolloutId, Strategy, Timestamp, Window,
+    rollout::{Passes, Request, Rollout, Traffic},
+};
 use davy_judge::{Blindness, Counts, Judge, Verdict};
 use davy_ports::{Batch, Cursor};
 use std::collections::BTreeMap;
@@ -28,6 +31,8 @@ pub(crate) struct Collector {
     rollout: RolloutId,
     base: Generation,
     origin: Timestamp,
+    /// Whether requests at 0 % are evidence, too: stable's past is all that the new release is judged against.
+    past: bool,
     judge: Judge,
     judged: bool,
     number: u64,
@@ -40,13 +45,17 @@ pub(crate) struct Collector {
     traffic: BTreeMap<Generation, Traffic>,
     canary: Seen,
     stable: Seen,
+    /// Of the canary, what is no evidence: matched requests and copies.
+    aside: Seen,
 }
 
 impl Collector {
-    /// For a rollout that begins; `base` is the last generation that is not its own.
+    /// For a rollout that begins.
     #[must_use]
-    pub(crate) fn new(rollout: RolloutId, base: Generation, origin: Timestamp, analysis: &Analysis) -> Self {
+    pub(crate) fn new(rollout: &Rollout) -> Self {
+        let Rollout { request: Request { rollout: id, policy: Policy { analysis, strategy, .. }, .. }, .. } = rollout;
         let policy = davy_judge::Policy {
+            sticky: matches!(strategy, Strategy::Canary(canary) if canary.sticky),
             alpha: analysis.alpha,
             beta: analysis.beta,
             max_error_rate: analysis.max_error_rate,
@@ -57,9 +66,10 @@ impl Collector {
         let usable = judged.is_ok();
         let judge = judged.or_else(|_| Judge::new(davy_judge::Policy::default()));
         Self {
-            rollout,
-            base,
-            origin,
+            rollout: id.clone(),
+            base: rollout.base,
+            origin: rollout.began,
+            past: rollout.plan.iter().any(|step| step.passes == Passes::Measured),
             judge: judge.unwrap_or_else(|_| unreachable!("the default policy is valid")),
             judged: usable,
             number: 0,
@@ -72,6 +82,7 @@ impl Collector {
             traffic: BTreeMap::new(),
             canary: Seen::default(),
             stable: Seen::default(),
+            aside: Seen::default(),
         }
     }
 
@@ -173,10 +184,10 @@ impl Collector {
         self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() })
     }
 
-    /// Everything seen of canary and stable.
+    /// Everything seen of canary and stable, and what went to the canary as no evidence.
     #[must_use]
-    pub(crate) const fn seen(&self) -> (Seen, Seen) {
-        (self.canary, self.stable)
+    pub(crate) const fn seen(&self) -> (Seen, Seen, Seen) {
+        (self.canary, self.stable, self.aside)
     }
 
     /// Ends the gathering of evidence: gives what is open; traffic is counted on.
@@ -197,7 +208,7 @@ impl Collector {
                     generation: window.generation,
                     weight: window.weight,
                     origin: self.origin,
-                    evidence: window.generation == newest && window.weight > davy_core::Weight::NONE,
+                    evidence: window.generation == newest && (self.past || window.weight > davy_core::Weight::NONE),
                     blind: self.gap.take(),
                     window,
                 }
@@ -214,6 +225,8 @@ impl Collector {
             let (routed, seen) = match cell.role {
                 Role::Canary => (&mut traffic.canary, &mut self.canary),
                 Role::Stable => (&mut traffic.stable, &mut self.stable),
+                Role::Mirrored => (&mut traffic.mirrored, &mut self.aside),
+                Role::Matched => (&mut traffic.matched, &mut self.aside),
             };
             *routed += cell.routed;
             seen.requests += cell.answered;
@@ -227,11 +240,12 @@ impl Collector {
 
 fn counts(window: &Window, role: Role) -> Counts {
     let cells = window.cells.iter().filter(|cell| cell.role == role);
-    cells.fold(Counts { n: 0, x: 0, admitted: 0 }, |sum, cell| Counts {
+    cells.fold(Counts::default(), |sum, cell| Counts {
         // Given up by the client is an end too: what is admitted and has not ended is in flight.
         n: sum.n + cell.answered + cell.client_gone,
         x: sum.x + cell.failures.total(),
         admitted: sum.admitted + cell.routed,
+        repeated: sum.repeated + cell.repeated,
     })
 }
 
@@ -255,6 +269,7 @@ fn add(sum: &mut Cell, cell: &Cell) {
     sum.routed += cell.routed;
     sum.answered += cell.answered;
     sum.client_gone += cell.client_gone;
+    sum.repeated += cell.repeated;
     sum.failures = Failures {
         status: sum.failures.status + cell.failures.status,
         timeout: sum.failures.timeout + cell.failures.timeout,

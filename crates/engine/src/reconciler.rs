@@ -75,8 +75,8 @@ pub struct Live {
     pub verdict: Option<Verdict>,
     /// The canary's observed share in the present epoch, with the requests it rests on.
     pub observed: Option<(davy_core::Weight, u64)>,
-    /// What was seen of canary and stable in the rollout.
-    pub seen: (Seen, Seen),
+    /// What was seen of canary and stable in the rollout, and of the canary aside: matched requests and copies.
+    pub seen: (Seen, Seen, Seen),
     /// Why nothing can be written, while nothing can.
     pub stuck: Option<String>,
     /// The last record's sequence number.
@@ -425,8 +425,7 @@ impl Reconciler {
     async fn listen(&mut self) {
         let Some(rollout) = &self.state.rollout else { return };
         let request = &rollout.request;
-        let mut collector =
-            Collector::new(request.rollout.clone(), rollout.base, rollout.began, &request.policy.analysis);
+        let mut collector = Collector::new(rollout);
         self.digest = BatchesDigest::new();
         let reading = self.ports.journal.evidence(&request.rollout);
         if let Ok(Ok(batches)) = tokio::time::timeout(APPEND, reading).await {
@@ -445,9 +444,9 @@ impl Reconciler {
     async fn act(&mut self, effect: Effect) -> Option<Input> {
         let generation = effect.generation();
         match effect {
-            Effect::Run { release, count, .. } => {
+            Effect::Run { release, count, spare, .. } => {
                 let release = self.state.release(&release)?.clone();
-                let order = Order { key: self.key.clone(), release, count, generation };
+                let order = Order { key: self.key.clone(), release, count, spare, generation };
                 let (platform, sender) = (self.ports.platform.clone(), self.sender.clone());
                 tokio::spawn(async move {
                     let answer = bounded(ORDER, "order instances", platform.ensure(&order)).await;
@@ -461,7 +460,8 @@ impl Reconciler {
                     return Some(Input::Refused { generation, why });
                 }
                 let instances = self.instances.seen().cloned().unwrap_or_default();
-                let snapshot = match routes::snapshot(&self.key, &self.state, generation, &split, &instances) {
+                let served = self.router.seen().and_then(Option::as_ref).map(|serving| &serving.snapshot);
+                let snapshot = match routes::snapshot(&self.key, &self.state, generation, &split, &instances, served) {
                     Ok(snapshot) => snapshot,
                     Err(why) => return Some(Input::Refused { generation, why }),
                 };

@@ -117,7 +117,8 @@ impl Absolute {
     /// Takes one closed block; `before` is what had been counted before it.
     pub(crate) fn add(&mut self, block: &Block, before: Pair) {
         self.mixture.reach(block.from_ms, before, self.in_flight);
-        let Counts { n, x, admitted } = block.counts.canary;
+        let Counts { n, admitted, .. } = block.counts.canary;
+        let x = block.counts.canary.first_failures();
         let present = self.in_flight.saturating_add(admitted);
         // Only what was admitted can fail: a source that breaks this must not fake a rate.
         let failures = x.min(present);

@@ -18,19 +18,28 @@ pub struct Counts {
     /// Requests routed to this version, counted when they were admitted; those still in flight are among them. A source
     /// that counts only answers gives `n` here.
     pub admitted: u64,
+    /// Of the failures, those of clients that had failed before in this rollout, where clients stay with a version: one broken
+    /// client is one failure to the rollback evidence, however often it tries. Never above `x`.
+    #[serde(default)]
+    pub repeated: u64,
 }
 
 impl Counts {
     /// Counts of a source that knows only answers.
     #[must_use]
     pub const fn answered(n: u64, x: u64) -> Self {
-        Self { n, x, admitted: n }
+        Self { n, x, admitted: n, repeated: 0 }
     }
 
     /// Failures per request that ended, or nothing without a request.
     #[must_use]
     pub fn rate(self) -> Option<f64> {
         (self.n > 0).then(|| self.x as f64 / self.n as f64)
+    }
+
+    /// Failures, each client's first only.
+    pub(crate) const fn first_failures(self) -> u64 {
+        self.x.saturating_sub(self.repeated)
     }
 
     /// The sum of both, integer by integer.
@@ -40,6 +49,7 @@ impl Counts {
             n: self.n.saturating_add(other.n),
             x: self.x.saturating_add(other.x),
             admitted: self.admitted.saturating_add(other.admitted),
+            repeated: self.repeated.saturating_add(other.repeated),
         }
     }
 
@@ -49,6 +59,7 @@ impl Counts {
             n: self.n.saturating_sub(earlier.n),
             x: self.x.saturating_sub(earlier.x),
             admitted: self.admitted.saturating_sub(earlier.admitted),
+            repeated: self.repeated.saturating_sub(earlier.repeated),
         }
     }
 }
@@ -123,7 +134,7 @@ impl Window {
             Err(Nonsense::NoDuration)
         } else if both.iter().any(|counts| counts.n > ABSURD || counts.admitted > ABSURD) {
             Err(Nonsense::AbsurdCount)
-        } else if both.iter().any(|counts| counts.x > counts.n) {
+        } else if both.iter().any(|counts| counts.x > counts.n || counts.repeated > counts.x) {
             Err(Nonsense::MoreFailuresThanRequests)
         } else {
             Ok(())

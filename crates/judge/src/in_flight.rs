@@ -37,7 +37,8 @@ impl InFlight {
     /// Whether the canary has so many that a step must wait.
     pub(crate) fn holds_back(&self, ln_safe: f64) -> bool {
         let (canary, stable) = self.unanswered();
-        let as_failures = |counts: Counts, open| Counts { n: counts.admitted, x: open, admitted: counts.admitted };
+        let as_failures =
+            |counts: Counts, open| Counts { n: counts.admitted, x: open, admitted: counts.admitted, repeated: 0 };
         let pair = Pair {
             canary: as_failures(self.admitted.canary, canary),
             stable: as_failures(self.admitted.stable, stable),

@@ -72,8 +72,8 @@ impl Value {
         ln_e: 0.0,
         since_ms: 0,
         before: Pair {
-            canary: crate::Counts { n: 0, x: 0, admitted: 0 },
-            stable: crate::Counts { n: 0, x: 0, admitted: 0 },
+            canary: crate::Counts { n: 0, x: 0, admitted: 0, repeated: 0 },
+            stable: crate::Counts { n: 0, x: 0, admitted: 0, repeated: 0 },
         },
     };
 }

@@ -32,11 +32,13 @@ pub struct Policy {
     pub margin: Option<f64>,
     /// Whether the canary is compared with stable in order to roll it back; default yes.
     pub relative: bool,
+    /// Whether clients stay with the version that they were given; default no. See [`crate::relative`].
+    pub sticky: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { alpha: 0.01, beta: 0.05, odds: 1.0, max_error_rate: None, margin: None, relative: true }
+        Self { alpha: 0.01, beta: 0.05, odds: 1.0, max_error_rate: None, margin: None, relative: true, sticky: false }
     }
 }
 

@@ -14,11 +14,14 @@
 //! `μ (n_b − m + ω n_c + ω m) = ω n_c m + (ω − 1) E[x_c²]`; with `E[x_c²] ≤ m μ` and `ω ≥ 1` that is `μ ≤ m θ1(ω)`.
 //! Below 1 the last step fails, which is why `ω0 < 1` is refused.
 //!
+//! Where clients stay with a version (sticky), requests are not drawn one by one, but clients are: a client counts by its first
+//! failure in the rollout only, and `θ1 = w ω0 / (w ω0 + 1 − w)` with the configured weight `w`, which each client's draw had.
+//!
 //! Since it conditions on totals, daily rhythms, incidents of both versions and changes of the weight need no model.
 //! Source of the approach: Lindon, Sanden, Shirikian, KDD 2022 (arXiv 2205.14762).
 
 use crate::blocks::Block;
-use crate::counts::Pair;
+use crate::counts::{Pair, WHOLE};
 use crate::mixture::{Mixture, Value};
 
 /// Alternatives `r`, log-spaced, both ends included.
@@ -38,6 +41,17 @@ pub fn ln_e(counts: &Pair, odds: f64, ratio: f64) -> f64 {
     x_c * libm::log(ratio) - (x_c + x_b) * libm::log1p((ratio - 1.0) * share)
 }
 
+/// As [`ln_e`] for clients that stay with a version: `share` is the configured weight as a fraction.
+#[must_use]
+pub fn ln_e_sticky(counts: &Pair, odds: f64, ratio: f64, share: f64) -> f64 {
+    let (x_c, x_b) = (counts.canary.first_failures() as f64, counts.stable.first_failures() as f64);
+    if share <= 0.0 || share >= 1.0 || x_c + x_b == 0.0 {
+        return 0.0;
+    }
+    let share = share * odds / (share * odds + 1.0 - share);
+    x_c * libm::log(ratio) - (x_c + x_b) * libm::log1p((ratio - 1.0) * share)
+}
+
 /// The `k`-th alternative.
 fn ratio(k: usize) -> f64 {
     let step = libm::log(LARGEST / SMALLEST) / (RATIOS - 1) as f64;
@@ -48,19 +62,24 @@ fn ratio(k: usize) -> f64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Relative {
     odds: f64,
+    sticky: bool,
     ratios: [f64; RATIOS],
     mixture: Mixture<RATIOS>,
 }
 
 impl Relative {
-    pub(crate) fn begin(odds: f64) -> Self {
-        Self { odds, ratios: std::array::from_fn(ratio), mixture: Mixture::begin(0) }
+    pub(crate) fn begin(odds: f64, sticky: bool) -> Self {
+        Self { odds, sticky, ratios: std::array::from_fn(ratio), mixture: Mixture::begin(0) }
     }
 
     /// Takes one closed block; `before` is what had been counted before it.
     pub(crate) fn add(&mut self, block: &Block, before: Pair) {
         self.mixture.reach(block.from_ms, before, 0);
-        let terms = self.ratios.map(|ratio| ln_e(&block.counts, self.odds, ratio));
+        let share = f64::from(block.weight) / f64::from(WHOLE);
+        let terms = self.ratios.map(|ratio| match self.sticky {
+            true => ln_e_sticky(&block.counts, self.odds, ratio, share),
+            false => ln_e(&block.counts, self.odds, ratio),
+        });
         for start in self.mixture.starts_mut() {
             for (sum, term) in start.sums.iter_mut().zip(terms) {
                 sum.add(term);

@@ -41,7 +41,7 @@ pub(crate) struct Rollback {
 impl Rollback {
     pub(crate) fn begin(policy: &Policy) -> Self {
         Self {
-            relative: policy.relative.then(|| Relative::begin(policy.odds)),
+            relative: policy.relative.then(|| Relative::begin(policy.odds, policy.sticky)),
             absolute: policy.max_error_rate.map(|limit| Absolute::begin(limit, 0)),
             origin: if policy.max_error_rate.is_some() { Origin::User } else { Origin::Past },
             ln_relative_share: libm::log(policy.relative_share()),

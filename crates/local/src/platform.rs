@@ -203,6 +203,7 @@ impl LocalPlatform {
             self.start(order).await?;
         }
         if running.len() > count {
+            running.sort_by_key(|spec| order.spare.contains(&spec.id));
             let (this, spare) = (self.clone(), running.split_off(count));
             tokio::spawn(async move {
                 if let Err(error) = this.stop(spare, SPARE_GRACE).await {

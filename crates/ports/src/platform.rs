@@ -50,6 +50,8 @@ pub struct Order {
     pub release: Release,
     /// How many.
     pub count: u32,
+    /// Those that end first when there are more.
+    pub spare: Vec<InstanceId>,
     /// The fence.
     pub generation: Generation,
 }

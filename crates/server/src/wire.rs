@@ -121,6 +121,18 @@ pub struct Rollout {
     pub canary: Counted,
     /// The same of stable.
     pub stable: Counted,
+    /// Requests on the new release that are no evidence: matched ones, and copies.
+    #[serde(default)]
+    pub aside: Counted,
+    /// How it takes over: `canary`, `blue-green`, `rolling`, `recreate`.
+    #[serde(default)]
+    pub strategy: String,
+    /// Whether requests fail while the old instances make room for the new ones.
+    #[serde(default)]
+    pub interrupts: bool,
+    /// Where the new release can be looked at before it gets its share.
+    #[serde(default)]
+    pub preview: Vec<String>,
     /// What the router does by itself, or why it cannot be seen.
     pub router: String,
     /// Why nothing can be written, while nothing can.
@@ -261,7 +273,7 @@ impl Rollout {
             environment: live.key.environment.to_string(),
             state: rollout.word().to_owned(),
             step: rollout.step,
-            steps: rollout.steps().to_vec(),
+            steps: rollout.steps(),
             weight: Weights { intended: rollout.intended, observed: live.observed.map(|(share, _)| share) },
             verdict: verdict.as_ref().map(|verdict| verdict.kind),
             judged: verdict,
@@ -278,11 +290,29 @@ impl Rollout {
             began: rollout.began,
             canary: live.seen.0.into(),
             stable: live.seen.1.into(),
+            aside: live.seen.2.into(),
+            strategy: request.policy.strategy.as_str().to_owned(),
+            interrupts: rollout.interrupts(),
+            preview: preview(live, rollout),
             router: router(live),
             stuck: live.stuck.clone(),
             now,
         })
     }
+}
+
+/// Hosts and addresses of the new release, while it waits for its first share.
+fn preview(live: &Live, rollout: &davy_core::rollout::Rollout) -> Vec<String> {
+    if rollout.weight() > Weight::NONE || !rollout.is_forward() || rollout.current().canary == 0 {
+        return Vec::new();
+    }
+    let hosts = rollout.current().matches.iter().filter_map(|wanted| match wanted {
+        davy_core::Match::Host(host) => Some(format!("host {host}")),
+        _ => None,
+    });
+    let ours = live.instances.iter().filter(|instance| instance.release == rollout.request.release.id);
+    let addresses = ours.filter(|instance| instance.health.is_healthy());
+    hosts.chain(addresses.map(|instance| format!("http://{}", instance.address))).collect()
 }
 
 fn router(live: &Live) -> String {

@@ -52,7 +52,7 @@ fn the_reference_shows_a_file_without_errors() {
 }
 
 /// A path to a mapping in the schema, and a file with a key there that cannot be.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 15] = [
     ("/properties", "zzzzzzzz: 1"),
     ("/$defs/Resources/properties", "image: logo:2\nresources: { zzzzzzzz: 1 }"),
     ("/$defs/Health/properties", "health: { zzzzzzzz: 1 }"),
@@ -60,6 +60,15 @@ const PLACES: [(&str, &str); 9] = [
     ("/$defs/Environment/properties", "environments: { production: { zzzzzzzz: 1 } }"),
     ("/$defs/Rollout/properties", "rollout: { zzzzzzzz: 1 }"),
     ("/$defs/Canary/properties", "rollout: { canary: { zzzzzzzz: 1 } }"),
+    ("/$defs/Step/properties", "rollout: { canary: { steps: [{ weight: 1%, zzzzzzzz: 1 }, 100%] } }"),
+    (
+        "/$defs/Match/properties",
+        "rollout: { canary: { steps: [{ weight: 1%, match: { zzzzzzzz: 1, host: a.b } }, 100%] } }",
+    ),
+    ("/$defs/Mirror/properties", "rollout: { canary: { steps: [{ weight: 1%, mirror: { zzzzzzzz: 1 } }, 100%] } }"),
+    ("/$defs/BlueGreen/properties", "rollout: { blue-green: { zzzzzzzz: 1 } }"),
+    ("/$defs/Rolling/properties", "rollout: { rolling: { zzzzzzzz: 1 } }"),
+    ("/$defs/Recreate/properties", "rollout: { recreate: { zzzzzzzz: 1 } }"),
     ("/$defs/Analysis/properties", "rollout: { analysis: { zzzzzzzz: 1 } }"),
     ("/$defs/ErrorRate/properties", "rollout: { analysis: { error-rate: { zzzzzzzz: 1 } } }"),
 ];
@@ -104,8 +113,24 @@ fn the_schemas_defaults_are_the_readers() {
     assert_eq!(read(&format!("{written:#}")), read("service: logo\ncommand: ./logo $PORT\n"));
 }
 
+#[test]
+fn the_other_strategies_defaults_are_the_readers() {
+    let schema = schema();
+    let read = |text: &str| parse(text.as_bytes()).and_then(|file| file.resolve(None, None)).unwrap();
+    for (strategy, place) in [("blue-green", "BlueGreen"), ("rolling", "Rolling"), ("recreate", "Recreate")] {
+        let mapping = schema.pointer(&format!("/$defs/{place}")).unwrap();
+        let written = defaults(&schema, mapping);
+        assert!(written.as_object().unwrap().len() >= 2, "{written}");
+        let file = |inner: &str| format!("service: logo\ncommand: ./logo $PORT\nrollout: {{ {strategy}: {inner} }}\n");
+        assert_eq!(read(&file(&written.to_string())), read(&file("{}")), "{strategy}");
+    }
+}
+
 fn defaults(root: &Value, mapping: &Value) -> Value {
-    let properties = mapping["properties"].as_object().unwrap().iter().filter_map(|(key, property)| {
+    // One strategy at a time: the others are held against the reader below.
+    let others = |key: &str| ["blue-green", "rolling", "recreate"].contains(&key);
+    let properties = mapping["properties"].as_object().unwrap().iter().filter(|(key, _)| !others(key));
+    let properties = properties.filter_map(|(key, property)| {
         let reference = property["anyOf"][0]["$ref"].as_str();
         let inner = reference.map(|reference| defaults(root, root.pointer(reference.trim_start_matches('#')).unwrap()));
         inner.or_else(|| property.get("default").cloned()).map(|value| (key.clone(), value))

@@ -2,7 +2,10 @@
 
 use crate::bad::corpus;
 use davy_config::{Deployment, parse, template};
-use davy_core::{Container, Millis, OnDeadline, Place, Policy, Process, Run, Workload};
+use davy_core::{
+    BlueGreen, CanaryStep, Container, Match, Millis, Mirror, OnDeadline, Place, Policy, Process, Rolling, Run, Scale,
+    Strategy, Weight, Workload,
+};
 use proptest::prelude::*;
 
 fn read(bytes: &[u8]) -> Deployment {
@@ -18,6 +21,47 @@ fn process(workload: &Workload) -> &Process {
         Run::Process(process) => process,
         Run::Container(container) => panic!("a container: {container:?}"),
     }
+}
+
+fn steps(policy: &Policy) -> &[CanaryStep] {
+    match &policy.strategy {
+        Strategy::Canary(canary) => &canary.steps,
+        other => panic!("not a canary: {other:?}"),
+    }
+}
+
+#[test]
+fn strategies_say_how_the_new_version_takes_over() {
+    let of = |rollout: &str| {
+        let file = format!("service: a\ncommand: ./a $PORT\nreplicas: 4\nrollout: {{ {rollout} }}");
+        read(file.as_bytes()).policy
+    };
+    let blue_green = of("blue-green: { preview: 5s, host: New.Logo.Example.com, hold: 1s }");
+    let host = Some("new.logo.example.com".to_owned());
+    assert_eq!(blue_green.strategy, Strategy::BlueGreen(BlueGreen { preview: Millis(5_000), host }));
+    assert_eq!(blue_green.hold, Millis(1_000));
+    let rolling = of("rolling: { min-healthy: 50%, max: 125% }");
+    assert_eq!(rolling.strategy, Strategy::Rolling(Rolling { min_healthy: 50, max: 125 }));
+    assert_eq!(of("recreate: { hold: 1s, deadline: 2s }").strategy, Strategy::Recreate);
+    assert_eq!(of("recreate:").strategy, Strategy::Recreate);
+}
+
+#[test]
+fn a_step_may_say_more_than_its_weight() {
+    let file = "service: a\ncommand: ./a $PORT\nreplicas: 4\nrollout:\n  canary:\n    scale: weight\n    sticky: true\n    steps:\n      \
+                - { weight: 0%, scale: 1, mirror: 10%, match: { header: { X-Canary: Always }, cookie: { beta: '' }, host: c.example.com } }\n      \
+                - { weight: 5%, mirror: { unsafe: true } }\n      - 50%\n      - 100%\n";
+    let policy = read(file.as_bytes()).policy;
+    let steps = steps(&policy);
+    let header = Match::Header { name: "x-canary".to_owned(), value: Some("Always".to_owned()) };
+    let cookie = Match::Cookie { name: "beta".to_owned(), value: None };
+    assert_eq!(steps[0].matches, [header, cookie, Match::Host("c.example.com".to_owned())]);
+    assert_eq!(steps[0].mirror, Some(Mirror { share: Weight::new(1_000).unwrap(), unsafe_methods: false }));
+    assert_eq!(steps[1].mirror, Some(Mirror { share: Weight::ALL, unsafe_methods: true }));
+    let counts: Vec<_> = steps.iter().map(|step| step.scale.of(4)).collect();
+    assert_eq!(counts, [1, 1, 2, 4]);
+    assert_eq!(steps[0].scale, Scale::Instances(1));
+    assert!(matches!(&policy.strategy, Strategy::Canary(canary) if canary.sticky));
 }
 
 #[test]
@@ -80,7 +124,7 @@ fn a_full_file_says_all() {
     assert_eq!(workload.health.path.as_deref(), Some("/healthz"));
     assert_eq!((workload.health.grace, workload.health.interval), (Millis(90_000), Millis(250)));
     assert_eq!((workload.route.host.as_deref(), workload.route.path.as_str()), (Some("logo.example.com"), "/shop"));
-    let points: Vec<_> = policy.steps.iter().map(|step| step.basis_points()).collect();
+    let points: Vec<_> = steps(&policy).iter().map(|step| step.weight.basis_points()).collect();
     assert_eq!(points, [50, 500, 2_500, 10_000]);
     assert_eq!((policy.hold, policy.deadline), (Millis(90_000), Millis(3_600_000)));
     assert_eq!((policy.drain, policy.bake), (Millis(10_000), Millis(86_400_000)));
@@ -137,7 +181,7 @@ fn durations_and_percentages_are_exact() {
             points / 100,
             points % 100
         );
-        assert_eq!(read(file.as_bytes()).policy.steps[0].basis_points(), points);
+        assert_eq!(steps(&read(file.as_bytes()).policy)[0].weight.basis_points(), points);
     }
 }
 

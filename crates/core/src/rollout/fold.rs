@@ -3,7 +3,7 @@
 use super::{
     Cause, Effect, Ended, Event, Outcome, Pause, Pending, Phase, Request, RequestKind, Rollout, Split, State, plan,
 };
-use crate::{Generation, Timestamp, Weight};
+use crate::{Generation, Release, Timestamp, Weight};
 
 impl State {
     /// Folds a whole stream.
@@ -136,7 +136,12 @@ impl State {
             began: at,
             base: self.generation,
             phase: Phase::Starting { since: at },
-            plan: plan::plan(request, self.stable.as_ref()),
+            plan: plan(
+                &request.policy,
+                request.kind,
+                request.release.replicas(),
+                self.stable.as_ref().map(Release::replicas),
+            ),
             step: 0,
             step_since: at,
             intended: Weight::NONE,

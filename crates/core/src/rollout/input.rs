@@ -115,6 +115,8 @@ pub struct Traffic {
     pub stable: u64,
     /// Copies for the release on trial.
     pub mirrored: u64,
+    /// Requests that a match sent to the release on trial.
+    pub matched: u64,
 }
 
 /// A command that does not fit the state. Nothing changed.

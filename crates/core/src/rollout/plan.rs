@@ -1,7 +1,7 @@
 //! The steps that a rollout goes through: what its strategy means for its replicas.
 
-use super::{Request, RequestKind};
-use crate::{Match, Millis, Mirror, Policy, Release, Rolling, Strategy, Weight};
+use super::RequestKind;
+use crate::{Match, Millis, Mirror, Policy, Rolling, Strategy, Weight};
 
 /// One step: who is to run, what share is asked for, and what lets it pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,10 @@ pub enum Passes {
     Tried,
 }
 
-/// The steps of a request, where `from` serves.
-pub(crate) fn plan(request: &Request, from: Option<&Release>) -> Vec<Step> {
-    let policy = &request.policy;
-    let replicas = request.release.workload.replicas;
-    let old = from.map_or(0, |release| release.workload.replicas);
+/// The steps of a rollout to `replicas` instances, where so many of `from` serve; never empty.
+#[must_use]
+pub fn plan(policy: &Policy, kind: RequestKind, replicas: u32, from: Option<u32>) -> Vec<Step> {
+    let old = from.unwrap_or(0);
     let step = |weight, canary, stable, passes| Step {
         weight,
         canary,
@@ -51,7 +50,7 @@ pub(crate) fn plan(request: &Request, from: Option<&Release>) -> Vec<Step> {
         mirror: None,
     };
     let last = |stable| step(Weight::ALL, replicas, stable, Passes::Observed);
-    if from.is_none() || request.kind == RequestKind::Rollback {
+    if from.is_none() || kind == RequestKind::Rollback {
         let stays = if policy.strategy == Strategy::Recreate { 0 } else { old };
         return vec![last(stays)];
     }

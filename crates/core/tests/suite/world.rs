@@ -68,7 +68,7 @@ pub(crate) fn by() -> Actor {
 pub(crate) fn verdict(kind: Kind, epoch: Generation, weight: Weight) -> Verdict {
     let mut judge = Judge::new(davy_judge::Policy::default()).expect("a policy");
     for second in 0..40 {
-        let counts = |n| Counts { n, x: 0, admitted: n };
+        let counts = |n| Counts { n, x: 0, admitted: n, repeated: 0 };
         judge.observe(&Window {
             epoch: second / 20,
             weight: if second < 20 { 5_000 } else { 10_000 },
@@ -281,6 +281,7 @@ impl World {
             canary: if flows { canary } else { 0 },
             stable: if flows { 10_000 - canary } else { 0 },
             mirrored: 0,
+            matched: 0,
         };
         let trial = self.state.rollout.is_some();
         let kind = self.kind;

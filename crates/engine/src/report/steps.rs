@@ -119,7 +119,7 @@ pub(super) fn steps(records: &[&Record], release: &ReleaseId, batches: &[Batch])
 
 fn begin(at: Timestamp, generation: Generation, step: Option<usize>, split: &Split, new: &ReleaseId) -> Step {
     let (weight, name) = match split {
-        Split::Trial { canary } => (*canary, "trial"),
+        Split::Trial { canary, .. } => (*canary, "trial"),
         Split::Bake => (Weight::ALL, "bake"),
         Split::Only { .. } if step.is_some() => (Weight::ALL, "first"),
         Split::Only { release } if release == new => (Weight::ALL, "after"),

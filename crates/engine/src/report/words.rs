@@ -90,7 +90,7 @@ fn asked(request: &Request) -> &'static str {
 
 fn split_words(split: &Split) -> String {
     match split {
-        Split::Trial { canary } => format!("{canary} of requests to the canary"),
+        Split::Trial { canary, .. } => format!("{canary} of requests to the canary"),
         Split::Bake => "everything to the promoted release, the old one ready to take over,".to_owned(),
         Split::Only { release } => format!("everything to release {} alone", code(release.as_str())),
         Split::Nothing => "no release at all (the route answers 503)".to_owned(),

@@ -18,7 +18,8 @@ const BATCHES: &[u8] = b"davy journal 1, batches";
 type Written = (u8, Generation, Weight, Timestamp, bool, Option<String>, WrittenWindow);
 type WrittenWindow =
     (EnvironmentName, ServiceName, String, u64, Generation, Weight, Timestamp, Timestamp, u64, Vec<WrittenCell>);
-type WrittenCell = (ReleaseId, Role, InstanceId, u64, u64, [u64; 4], u64, Vec<u64>);
+/// The failures are four kinds, then those that clients repeated if there are any.
+type WrittenCell = (ReleaseId, Role, InstanceId, u64, u64, Vec<u64>, u64, Vec<u64>);
 
 /// The bytes that are stored and digested.
 pub(super) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
@@ -33,10 +34,12 @@ pub(super) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
 }
 
 fn write_cell(cell: Cell) -> WrittenCell {
-    let Cell { release, role, instance, routed, answered, failures, client_gone, latency } = cell;
+    let Cell { release, role, instance, routed, answered, failures, repeated, client_gone, latency } = cell;
     let Failures { status, timeout, refused, reset } = failures;
     let latency = latency.into_iter().flat_map(|(bucket, count)| [u64::from(bucket), count]).collect();
-    (release, role, instance, routed, answered, [status, timeout, refused, reset], client_gone, latency)
+    let mut failures = vec![status, timeout, refused, reset];
+    failures.extend((repeated > 0).then_some(repeated));
+    (release, role, instance, routed, answered, failures, client_gone, latency)
 }
 
 /// What was written, or why it cannot be read.
@@ -55,7 +58,12 @@ pub(super) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, Str
 }
 
 fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
-    let (release, role, instance, routed, answered, [status, timeout, refused, reset], client_gone, flat) = cell;
+    let (release, role, instance, routed, answered, failed, client_gone, flat) = cell;
+    let (failures, repeated) = match *failed {
+        [status, timeout, refused, reset] => (Failures { status, timeout, refused, reset }, 0),
+        [status, timeout, refused, reset, repeated] => (Failures { status, timeout, refused, reset }, repeated),
+        _ => return Err("failures are not of four kinds".to_owned()),
+    };
     let mut latency = Vec::with_capacity(flat.len() / 2);
     for pair in flat.chunks(2) {
         match *pair {
@@ -63,8 +71,7 @@ fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
             _ => return Err("a histogram has a bucket without a count".to_owned()),
         }
     }
-    let failures = Failures { status, timeout, refused, reset };
-    Ok(Cell { release, role, instance, routed, answered, failures, client_gone, latency })
+    Ok(Cell { release, role, instance, routed, answered, failures, repeated, client_gone, latency })
 }
 
 /// The digest of one batch as it is stored.

@@ -5,5 +5,6 @@ mod precedence;
 mod replay;
 mod rollouts;
 mod steps;
+mod sticky;
 mod totals;
 mod world;

@@ -95,7 +95,7 @@ fn silence_towards_the_canary_hides_safe() {
 fn a_request_in_flight_is_traffic() {
     let mut judge = safe();
     for second in 10..40 {
-        let canary = Counts { n: 0, x: 0, admitted: 5 };
+        let canary = Counts { n: 0, x: 0, admitted: 5, repeated: 0 };
         judge.observe(&Window { canary, ..window(1, 1_000, second, (0, 0), (900, 1)) });
     }
     assert_ne!(kind(&judge), Kind::NoTraffic);
@@ -130,9 +130,9 @@ fn a_hanging_canary_is_not_safe_before_its_timeouts() {
     let run = |ended: u64| {
         let mut judge = fresh();
         for second in 0..20 {
-            let canary = Counts { n: ended, x: 0, admitted: 10 };
+            let canary = Counts { n: ended, x: 0, admitted: 10, repeated: 0 };
             let n = if second == 0 { 940 } else { 990 };
-            let stable = Counts { n, x: 0, admitted: 990 };
+            let stable = Counts { n, x: 0, admitted: 990, repeated: 0 };
             judge.observe(&Window { canary, stable, ..window(1, 100, second, (0, 0), (0, 0)) });
         }
         judge.verdict()
@@ -150,8 +150,8 @@ fn a_slower_canary_is_not_taken_for_hanging() {
     let mut judge = fresh();
     for second in 0..10 {
         let (c, b) = if second == 0 { (480, 490) } else { (500, 500) };
-        let canary = Counts { n: c, x: 0, admitted: 500 };
-        let stable = Counts { n: b, x: 0, admitted: 500 };
+        let canary = Counts { n: c, x: 0, admitted: 500, repeated: 0 };
+        let stable = Counts { n: b, x: 0, admitted: 500, repeated: 0 };
         judge.observe(&Window { canary, stable, ..window(1, 5_000, second, (0, 0), (0, 0)) });
     }
     assert_eq!(kind(&judge), Kind::Safe);

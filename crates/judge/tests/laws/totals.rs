@@ -17,6 +17,7 @@ fn counts(most: u64) -> impl Strategy<Value = Counts> {
         n,
         x: ((n as f64 * rate) as u64).min(n),
         admitted: n + more,
+        repeated: 0,
     })
 }
 
@@ -164,7 +165,8 @@ fn late_failures_of_old_requests_fake_no_rate() {
     let admitted = |second: u64| if second < 61 { 1_000 } else { 20 };
     for second in 0_u64..180 {
         let failing = second.checked_sub(30).map_or(0, admitted) / 100;
-        let canary = Counts { n: admitted(second) * 99 / 100 + failing, x: failing, admitted: admitted(second) };
+        let canary =
+            Counts { n: admitted(second) * 99 / 100 + failing, x: failing, admitted: admitted(second), repeated: 0 };
         judge.observe(&window(second, 5_000, canary, Counts::answered(1_000, 0)));
         let verdict = judge.verdict();
         assert!(verdict.evidence.ln_e < 1.0, "second {second}: {}", verdict.because);

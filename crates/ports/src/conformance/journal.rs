@@ -52,6 +52,7 @@ fn batch(rollout: &str, number: u64, answered: u64) -> Batch {
         routed: answered + 1,
         answered,
         failures: Failures { status: 1, timeout: 0, refused: 2, reset: u64::MAX / 4 },
+        repeated: number % 2,
         client_gone: 1,
         latency: vec![(0, answered), (40, 1), (117, 3)],
     };
