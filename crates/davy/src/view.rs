@@ -24,6 +24,12 @@ pub(crate) fn lines(rollout: &Rollout, width: usize) -> Vec<String> {
     lines.push(format!("  weight   {}", weights(rollout)));
     lines.push(format!("  canary   {}", counted(rollout.canary)));
     lines.push(format!("  stable   {}", counted(rollout.stable)));
+    if rollout.aside.requests > 0 {
+        lines.push(format!("  aside    {} (matched or copied: no evidence)", counted(rollout.aside)));
+    }
+    if !rollout.preview.is_empty() {
+        lines.push(format!("  preview  {}", rollout.preview.join(", ")));
+    }
     if let Some(verdict) = &rollout.judged {
         lines.push(format!("  verdict  {}", verdict.because));
     }

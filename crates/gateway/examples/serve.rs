@@ -41,6 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         lease: None,
         health: HealthCheck { path: None, grace: Millis::seconds(10), interval: Millis::seconds(1) },
         timeout: Millis::seconds(30),
+        matches: Vec::new(),
+        mirror: None,
+        sticky: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(control.into());

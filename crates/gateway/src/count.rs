@@ -58,7 +58,7 @@ impl Counter {
             })
             .collect();
         let (release, instance) = (self.release.clone(), self.instance.clone());
-        Some(Cell { release, role: self.role, instance, routed, answered, failures, client_gone, latency })
+        Some(Cell { release, role: self.role, instance, routed, answered, failures, repeated: 0, client_gone, latency })
     }
 }
 

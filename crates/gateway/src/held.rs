@@ -6,7 +6,8 @@ use crate::{
     table::{Instance, Service, Table, Target},
 };
 use davy_core::{
-    FallbackCause, Generation, Mode, ReleaseId, Role, ServiceKey, Serving, Snapshot, Timestamp, Weight, Window,
+    FallbackCause, Generation, InFlight, InstanceId, Mode, ReleaseId, Role, ServiceKey, Serving, Snapshot, Timestamp,
+    Weight, Window,
 };
 use davy_ports::{Cursor, Error};
 use std::{
@@ -38,7 +39,7 @@ struct Held {
     /// Of the latest revert: what was asked before it is not served any more.
     ticket: u64,
     epochs: Vec<Epoch>,
-    in_flight: BTreeMap<ReleaseId, Arc<AtomicU64>>,
+    in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
     unserved: Arc<AtomicU64>,
     windows: VecDeque<Window>,
     sequence: u64,
@@ -188,12 +189,16 @@ impl Holder {
     }
 
     fn serving(&self, _: &ServiceKey, held: &Held) -> Serving {
-        let in_flight = held.in_flight.iter().map(|(release, count)| (release.clone(), count.load(Relaxed)));
+        let in_flight = held.in_flight.iter().map(|((release, instance), count)| InFlight {
+            release: release.clone(),
+            instance: instance.clone(),
+            requests: count.load(Relaxed),
+        });
         Serving {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),
             boot: self.boot.clone(),
-            in_flight: in_flight.filter(|(_, count)| *count > 0).collect(),
+            in_flight: in_flight.filter(|under| under.requests > 0).collect(),
         }
     }
 
@@ -224,17 +229,18 @@ impl Holder {
             let mut targets = Vec::new();
             for target in &held.snapshot.serve {
                 until += target.weight.basis_points();
-                let in_flight = held.in_flight.entry(target.release.clone()).or_default().clone();
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
                     health.insert(backend.address, healthy.clone());
                     let counter = Arc::new(Counter::new(target.release.clone(), target.role, backend.id.clone()));
                     counters.push(counter.clone());
-                    Instance { address: backend.address, healthy, counter }
+                    let under_way = (target.release.clone(), backend.id.clone());
+                    let in_flight = held.in_flight.entry(under_way).or_default().clone();
+                    Instance { address: backend.address, healthy, counter, in_flight }
                 });
                 let instances = instances.collect();
-                targets.push(Target { until, instances, next: Default::default(), in_flight });
+                targets.push(Target { until, instances, next: Default::default() });
             }
             let fallback = held.snapshot.fallback.as_ref();
             let fallback = fallback.and_then(|id| held.snapshot.serve.iter().position(|target| target.release == *id));
@@ -304,7 +310,8 @@ impl Held {
         while self.windows.len() > KEPT {
             self.windows.pop_front();
         }
-        let served = |release: &ReleaseId| self.snapshot.serve.iter().any(|target| target.release == *release);
-        self.in_flight.retain(|release, count| served(release) || count.load(Relaxed) > 0);
+        let backends = self.snapshot.serve.iter().flat_map(|target| &target.instances);
+        let served = |instance: &InstanceId| backends.clone().any(|backend| backend.id == *instance);
+        self.in_flight.retain(|(_, instance), count| served(instance) || count.load(Relaxed) > 0);
     }
 }

@@ -35,7 +35,6 @@ pub(crate) struct Target {
     pub until: u16,
     pub instances: Vec<Instance>,
     pub next: AtomicUsize,
-    pub in_flight: Arc<AtomicU64>,
 }
 
 /// One instance of a release.
@@ -44,6 +43,7 @@ pub(crate) struct Instance {
     pub address: SocketAddr,
     pub healthy: Arc<AtomicBool>,
     pub counter: Arc<Counter>,
+    pub in_flight: Arc<AtomicU64>,
 }
 
 /// Where a request goes.
@@ -93,7 +93,7 @@ impl Service {
         let in_turn = (0..count).map(|offset| &target.instances[(start.wrapping_add(offset)) % count]);
         let instance =
             in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())?;
-        let under = Under::new(instance.counter.clone(), target.in_flight.clone());
+        let under = Under::new(instance.counter.clone(), instance.in_flight.clone());
         Some(Chosen { address: instance.address, under })
     }
 

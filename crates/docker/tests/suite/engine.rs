@@ -118,7 +118,7 @@ impl Engine {
     }
 
     pub(crate) fn order(&self, release: &Release, count: u32) -> Order {
-        Order { key: key(), release: release.clone(), count, generation: self.next() }
+        Order { key: key(), release: release.clone(), count, spare: Vec::new(), generation: self.next() }
     }
 
     /// Containers of any state, by name.

@@ -19,6 +19,11 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
             let rollout = if rollout == own { "It".to_owned() } else { format!("Rollout {}", code(rollout.as_str())) };
             format!("{rollout} is replaced by {} before it began.", code(by.as_str()))
         }
+        Event::InstancesRequested { release, count, spare, .. } if !spare.is_empty() => {
+            let all: Vec<String> = spare.iter().map(|instance| code(instance.as_str())).collect();
+            let left = counted(u64::from(*count), "instance");
+            format!("Release {} goes down to {left}: {} are to end.", code(release.as_str()), all.join(", "))
+        }
         Event::InstancesRequested { release, count, .. } => {
             let are = if *count == 1 { "is" } else { "are" };
             format!("{} of release {} {are} asked for.", counted(u64::from(*count), "instance"), code(release.as_str()))
@@ -48,7 +53,7 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
             format!("Nobody knows whether this was done: {}. {} What is observed decides.", text(effect), sentence(why))
         }
         Event::VerdictReached { verdict, batches } => verdict_words(verdict, batches.as_ref()),
-        Event::StepPassed { step } => format!("Step {} is passed: its margin is proven and its hold is over.", step + 1),
+        Event::StepPassed { step } => format!("Step {} is passed: it has shown what it had to, and its hold is over.", step + 1),
         Event::LeaseLapsed { .. } => {
             "The router heard from nobody for a lease and went back to stable by itself; the step's weight is asked for again."
                 .to_owned()

@@ -2,9 +2,10 @@
 //! goes by in whole seconds; nothing here waits for a clock.
 
 use davy_core::{
-    Actor, Analysis, Backend, Cell, Digest, EnvironmentName, Failures, FallbackCause, Generation, Health, HealthCheck,
-    Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, ReleaseId, Role, RolloutId, Route, Run,
-    ServiceKey, ServiceName, Serving, Snapshot, Target, Timestamp, Weight, Window, Workload,
+    Actor, Analysis, Backend, Canary, CanaryStep, Cell, Digest, EnvironmentName, Failures, FallbackCause, Generation,
+    Health, HealthCheck, Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, ReleaseId, Role,
+    RolloutId, Route, Run, ServiceKey, ServiceName, Serving, Snapshot, Strategy, Target, Timestamp, Weight, Window,
+    Workload,
     rollout::{Command, Effect, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
 use davy_engine::store::{BatchesDigest, Sqlite};
@@ -98,9 +99,9 @@ impl World {
         let release =
             Release::new(&self.key, Digest::new(format!("sha256:{:7<64}", version.replace('.', ""))), workload);
         self.releases.insert(release.id.clone(), release.clone());
-        let steps = [500, 2500, 10_000].map(|basis_points| Weight::new(basis_points).unwrap());
+        let steps = [500, 2500, 10_000].map(|basis_points| CanaryStep::at(Weight::new(basis_points).unwrap()));
         let policy = Policy {
-            steps: steps.to_vec(),
+            strategy: Strategy::Canary(Canary { steps: steps.to_vec(), sticky: false }),
             hold: Millis::seconds(3),
             deadline: Millis::seconds(20),
             on_deadline: OnDeadline::Pause,
@@ -253,7 +254,7 @@ impl World {
             new.chain(old.iter().map(|release| target(release, Role::Stable, canary.rest()))).collect()
         };
         let serve: Vec<Target> = match split {
-            Split::Trial { canary } => pair(*canary),
+            Split::Trial { canary, .. } => pair(*canary),
             Split::Bake => pair(Weight::ALL),
             Split::Only { release } => vec![target(&self.releases[release], Role::Stable, Weight::ALL)],
             Split::Nothing => Vec::new(),
@@ -273,6 +274,9 @@ impl World {
             lease: None,
             health: release.workload.health.clone(),
             timeout: Millis::seconds(30),
+            matches: Vec::new(),
+            mirror: None,
+            sticky: false,
         };
         self.serving = Some(Serving { snapshot, mode: Mode::Split, boot: "boot".to_owned(), in_flight: Vec::new() });
     }
@@ -294,7 +298,7 @@ impl World {
         for target in &serving.snapshot.serve {
             let (index, one_in, routed) = match target.role {
                 Role::Stable => (0, self.fails.0, self.rate - to_canary),
-                Role::Canary => (1, self.fails.1, to_canary),
+                _ => (1, self.fails.1, to_canary),
             };
             if routed == 0 {
                 continue;
@@ -311,6 +315,7 @@ impl World {
                 routed,
                 answered: routed,
                 failures: Failures { status, ..Failures::default() },
+                repeated: 0,
                 client_gone: 0,
                 latency: vec![(3, routed)],
             });

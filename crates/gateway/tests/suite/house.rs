@@ -320,6 +320,9 @@ pub(crate) fn steady(generation: u64, instances: &[&Instance]) -> Snapshot {
         lease: None,
         health: HealthCheck { path: Some("/health".to_owned()), grace: Millis::seconds(10), interval: Millis(100) },
         timeout: Millis::seconds(20),
+        matches: Vec::new(),
+        mirror: None,
+        sticky: false,
     }
 }
 

@@ -84,7 +84,7 @@ impl House {
     }
 
     pub(crate) fn order(&self, release: &Release, count: u32) -> Order {
-        Order { key: self.key.clone(), release: release.clone(), count, generation: self.next() }
+        Order { key: self.key.clone(), release: release.clone(), count, spare: Vec::new(), generation: self.next() }
     }
 
     pub(crate) async fn ensure(&self, release: &Release, count: u32) {
