@@ -92,7 +92,7 @@ impl Host {
     }
 
     /// Waits until the rollout is as it should be.
-    pub(crate) fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, mut is: impl FnMut(&Value) -> bool) -> Value {
         let since = Instant::now();
         loop {
             let status = self.status();
@@ -106,8 +106,12 @@ impl Host {
 
     /// The status and the version that answered.
     pub(crate) fn get(&self) -> Option<(u16, String)> {
-        let mut socket = TcpStream::connect(&self.gateway).ok()?;
-        get(&mut socket, &self.gateway)
+        Self::ask(&self.gateway)
+    }
+
+    /// The same of another address.
+    pub(crate) fn ask(address: &str) -> Option<(u16, String)> {
+        get(&mut TcpStream::connect(address).ok()?, address)
     }
 
     /// Processes that belong to this host.

@@ -7,3 +7,4 @@ mod engine;
 mod host;
 mod rollouts;
 mod starting;
+mod strategies;
