@@ -4,4 +4,5 @@ mod control;
 mod counts;
 mod house;
 mod http;
+mod http2;
 mod keeper;
