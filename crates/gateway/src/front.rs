@@ -4,7 +4,7 @@ use crate::{
     headers,
     pace::Busy,
     peer::Peer,
-    proxy::{Body, own},
+    proxy::{Body, own, without_port},
     stall,
     worker::Worker,
 };
@@ -33,7 +33,7 @@ impl Worker {
         if is_http2 {
             headers::as_http1(&mut request);
         }
-        let mut response = match self.refused(&request) {
+        let mut response = match self.refused(&request, peer) {
             Some(refusal) => refusal,
             None => self.answer(request, peer).await,
         };
@@ -46,7 +46,7 @@ impl Worker {
     }
 
     /// The answer to what goes to no instance.
-    fn refused(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn refused(&self, request: &Request<Incoming>, peer: &Peer) -> Option<Response<Body>> {
         let mut refusal = if let Some(why) = headers::ambiguous(request) {
             self.meters.malformed.add();
             own(StatusCode::BAD_REQUEST, "G400", why)
@@ -54,10 +54,25 @@ impl Worker {
             self.meters.long_bodies.add();
             own(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed")
         } else {
-            return None;
+            return if peer.is_secure { None } else { self.redirected(request) };
         };
         refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         Some(refusal)
+    }
+}
+
+impl Worker {
+    /// Where a plain request for a host that has a certificate is sent.
+    fn redirected(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let tls = self.tls.as_ref()?;
+        let host = request.headers().get(header::HOST)?.to_str().ok()?;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let instead = HeaderValue::try_from(tls.instead(without_port(host), path)?).ok()?;
+        self.meters.redirects.add();
+        let mut redirect = Response::new(Body::Own(None));
+        *redirect.status_mut() = StatusCode::PERMANENT_REDIRECT;
+        redirect.headers_mut().insert(header::LOCATION, instead);
+        Some(redirect)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The embedded data plane: a process of its own that proxies HTTP/1.1, HTTP/2 and gRPC, splits each service's requests by
 //! weight, counts every one, and falls back to stable by itself when the controller is silent; and the client that controls it.
 
+mod certificates;
 mod client;
 mod connection;
 mod control;
@@ -24,6 +25,7 @@ mod proxy;
 mod shared;
 mod stall;
 mod table;
+mod tls;
 mod upstream;
 mod worker;
 

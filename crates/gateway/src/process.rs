@@ -1,16 +1,18 @@
 //! The gateway's process: listeners, worker threads, and the control side on the first thread.
 
 use crate::{
+    certificates::Certificates,
     control::Shared,
-    disk::{self, Disk},
+    disk::Disk,
     health,
     held::{self, Holder},
     limits::Gate,
-    listen,
+    listen::Listening,
     meters::Meters,
     options::Options,
     table::Table,
-    worker::{self, Common, Door, Phase},
+    tls::Tls,
+    worker::{self, Common, Phase},
 };
 use davy_ports::Error;
 use std::{
@@ -43,27 +45,36 @@ pub fn run(options: Options) -> Result<(), Error> {
     let private = || DirBuilder::new().recursive(true).mode(0o700).create(&options.state);
     private().map_err(failed(&format!("create {}", options.state.display())))?;
     let lock = lock(&options)?;
-    let remembered = options.state.join("listen");
-    let listener = listen::bind(options.listen, &remembered)?;
-    let listen = listener.local_addr().map_err(failed("ask for the address"))?;
-    let remembered = disk::replace(&remembered, listen.to_string().as_bytes());
-    remembered.map_err(failed(&format!("write to {}", options.state.display())))?;
+    let plain = Listening::open(&options.state.join("listen"), options.listen)?;
+    let features = &options.features;
+    let secure = features.tls.map(|asked| Listening::open(&options.state.join("listen-tls"), asked)).transpose()?;
+    let meters = Arc::new(Meters::default());
+    let certificates = match (&secure, &features.certificates) {
+        (Some(_), Some(folder)) if !folder.is_dir() => {
+            let what = format!("{} is no folder", folder.display());
+            return Err(Error::never("read the certificates", what).hint("put NAME.crt beside NAME.key in it"));
+        }
+        (Some(_), Some(folder)) => Some(Arc::new(Certificates::open(vec![folder.clone()], meters.clone()))),
+        _ => None,
+    };
+    let tls = match (&secure, &certificates) {
+        (Some(secure), Some(certificates)) => {
+            Some(Tls::new(certificates.clone(), secure.address.port(), features.redirect)?)
+        }
+        _ => None,
+    };
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
     let disk = Disk::new(options.state.clone());
     let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone());
     let phase = watch::Sender::new(Phase::Serve);
-    let limits = options.features.limits;
-    let common = Common {
-        table,
-        meters: Arc::new(Meters::default()),
-        gate: Arc::new(Gate::new(limits)),
-        tls: None,
-        body_limit: limits.body,
-    };
+    let limits = features.limits;
+    let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, body_limit: limits.body };
     for number in 0..options.threads.max(1) {
-        let listener = listener.try_clone().map_err(failed("share the listener"))?;
-        let doors = vec![Door { listener, is_secure: false }];
+        let mut doors = vec![plain.door(false)?];
+        if let Some(secure) = &secure {
+            doors.push(secure.door(true)?);
+        }
         let (common, phase) = (common.clone(), phase.subscribe());
         let worker = move || {
             if let Err(error) = worker::work(doors, common, phase) {
@@ -73,18 +84,24 @@ pub fn run(options: Options) -> Result<(), Error> {
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         thread.spawn(worker).map_err(failed("start a worker thread"))?;
     }
-    // Each worker has its own now: the port is free once they have stopped.
-    drop(listener);
+    let shared = Shared::new(holder, disk, plain.address, secure.as_ref().map(|secure| secure.address));
+    // Each worker has its own listeners now: the ports are free once they have stopped.
+    drop((plain, secure));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
-    let served = runtime.block_on(control(&options, Shared::new(holder, disk, listen), &phase));
+    let served = runtime.block_on(control(&options, shared, certificates, &phase));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
     drop(lock);
     served.map_err(failed("listen on the control socket"))
 }
 
-async fn control(options: &Options, shared: Shared, phase: &watch::Sender<Phase>) -> io::Result<()> {
+async fn control(
+    options: &Options,
+    shared: Shared,
+    certificates: Option<Arc<Certificates>>,
+    phase: &watch::Sender<Phase>,
+) -> io::Result<()> {
     // The lock is held: a socket that is there belonged to a gateway that is no more.
     fs::remove_file(&options.control).ok();
     let listener = tokio::net::UnixListener::bind(&options.control)?;
@@ -92,6 +109,9 @@ async fn control(options: &Options, shared: Shared, phase: &watch::Sender<Phase>
     let ended = shared.ended.clone();
     tokio::spawn(shared.clone().count());
     tokio::spawn(health::watch(shared.clone()));
+    if let Some(certificates) = certificates {
+        tokio::spawn(look(certificates));
+    }
     tokio::spawn(shared.clone().listen(listener));
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -108,6 +128,15 @@ async fn control(options: &Options, shared: Shared, phase: &watch::Sender<Phase>
         tokio::time::sleep(written).await;
     }
     Ok(())
+}
+
+/// Takes up certificates that changed, for ever. A folder that hangs holds nobody else up.
+async fn look(certificates: Arc<Certificates>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let certificates = certificates.clone();
+        tokio::task::spawn_blocking(move || certificates.look()).await.ok();
+    }
 }
 
 /// Every client has a connection here and one to an instance: the usual 1,024 files are soon used up.

@@ -9,6 +9,7 @@ use crate::{
     peer::Peer,
     shared::Shared,
     table::Table,
+    tls::Tls,
     upstream::Pool,
 };
 use std::{
@@ -28,7 +29,7 @@ pub(crate) struct Common {
     pub table: Arc<RwLock<Arc<Table>>>,
     pub meters: Arc<Meters>,
     pub gate: Arc<Gate>,
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
     pub body_limit: Option<u64>,
 }
 
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub dice: RefCell<fastrand::Rng>,
     pub connections: Connections,
     pub meters: Arc<Meters>,
+    pub tls: Option<Tls>,
     pub body_limit: Option<u64>,
     /// Whether each answer is the last of its connection.
     pub is_ending: Cell<bool>,
@@ -79,6 +81,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         dice: fastrand::Rng::new().into(),
         connections: Connections::default(),
         meters,
+        tls,
         body_limit,
         is_ending: Cell::new(false),
         gate,
@@ -97,7 +100,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         let mut accepting = Vec::new();
         for door in doors {
             let listener = tokio::net::TcpListener::from_std(door.listener)?;
-            let tls = if door.is_secure { tls.clone() } else { None };
+            let tls = worker.tls.as_ref().filter(|_| door.is_secure).map(|tls| tls.acceptor.clone());
             accepting.push(spawn_local(worker.clone().accept(listener, tls)));
         }
         loop {

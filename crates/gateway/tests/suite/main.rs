@@ -6,3 +6,4 @@ mod house;
 mod http;
 mod http2;
 mod keeper;
+mod tls;
