@@ -35,11 +35,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(holder: Holder, disk: Disk, listen: SocketAddr) -> Self {
+    pub(crate) fn new(holder: Holder, disk: Disk, listen: SocketAddr, tls: Option<SocketAddr>) -> Self {
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: holder.boot().to_owned(),
             listen,
+            tls,
             pid: std::process::id(),
         };
         let (holder, disk, hello) = (Arc::new(Mutex::new(holder)), Arc::new(disk), Arc::new(hello));

@@ -48,6 +48,9 @@ pub struct Hello {
     pub boot: String,
     /// Where it listens for traffic.
     pub listen: SocketAddr,
+    /// Where it listens for TLS.
+    #[serde(default)]
+    pub tls: Option<SocketAddr>,
     /// Its process, for people; nothing is decided by it.
     pub pid: u32,
 }

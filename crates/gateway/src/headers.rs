@@ -1,10 +1,10 @@
 //! What of a message's head may pass a proxy, and what must not (RFC 9110 §7.6, RFC 9112 §6).
 
+use crate::peer::Peer;
 use hyper::{
     HeaderMap, Request, Version,
     header::{self, HeaderName, HeaderValue},
 };
-use std::net::IpAddr;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -46,7 +46,7 @@ pub(crate) fn ambiguous<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Some("more than one Host"),
-        (None, None) if request.version() == Version::HTTP_11 => return Some("no Host"),
+        (None, None) if request.version() != Version::HTTP_10 => return Some("no Host"),
         (Some(host), None) => {
             let Ok(host) = host.to_str() else { return Some("a Host that is no text") };
             let bad = |c: char| c.is_whitespace() || matches!(c, '/' | '@' | '?' | '#' | ',');
@@ -109,17 +109,29 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     remove(headers, &HOP_BY_HOP);
 }
 
-/// A client's address as it is told to instances.
-pub(crate) fn address(client: IpAddr) -> HeaderValue {
-    HeaderValue::from_str(&client.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+/// Gives a request of HTTP/2 the form of one of HTTP/1.1: the host in `Host`, one `Cookie` (RFC 9113 §8.2.3, §8.3.1).
+pub(crate) fn as_http1<B>(request: &mut Request<B>) {
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if !request.headers().contains_key(header::HOST)
+        && let Some(Ok(host)) = authority
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let mut cookies = request.headers().get_all(header::COOKIE).iter();
+    if cookies.next().is_some() && cookies.next().is_some() {
+        let crumbs: Vec<&[u8]> = request.headers().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
+            request.headers_mut().insert(header::COOKIE, whole);
+        }
+    }
 }
 
 /// Says who asked, whatever the client said about it.
-pub(crate) fn forwarded(headers: &mut HeaderMap, client: HeaderValue) {
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
     remove(headers, &FORWARDED);
     headers.reserve(3);
-    headers.insert(FOR, client);
-    headers.insert(PROTO, HeaderValue::from_static("http"));
+    headers.insert(FOR, peer.text.clone());
+    headers.insert(PROTO, HeaderValue::from_static(if peer.is_secure { "https" } else { "http" }));
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(HOST, host);
     }

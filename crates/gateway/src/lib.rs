@@ -1,22 +1,37 @@
-//! The embedded data plane: a process of its own that proxies HTTP/1.1, splits each service's requests by weight, counts
-//! every one, and falls back to stable by itself when the controller is silent; and the client that controls it.
+//! The embedded data plane: a process of its own that proxies HTTP/1.1, HTTP/2 and gRPC, splits each service's requests by
+//! weight, counts every one, and falls back to stable by itself when the controller is silent; and the client that controls it.
 
+mod certificates;
 mod client;
+mod connection;
 mod control;
 mod count;
 mod deadlines;
 mod disk;
 mod frame;
+mod front;
 mod headers;
 mod health;
 mod held;
 mod keeper;
+mod limits;
+mod listen;
+mod meters;
+mod options;
+mod pace;
+mod peer;
 mod process;
 mod proxy;
+mod shared;
+mod stall;
 mod table;
+mod tls;
 mod upstream;
+mod worker;
 
 pub use client::Client;
 pub use frame::Hello;
 pub use keeper::{Keeper, KeeperOptions};
-pub use process::{Options, run};
+pub use limits::Limits;
+pub use options::{Features, Options, Redirect};
+pub use process::run;

@@ -1,25 +1,24 @@
 //! The gateway's process: listeners, worker threads, and the control side on the first thread.
 
 use crate::{
+    certificates::Certificates,
     control::Shared,
-    deadlines::Deadlines,
-    disk::{self, Disk},
-    headers, health,
+    disk::Disk,
+    health,
     held::{self, Holder},
-    proxy::Worker,
+    limits::Gate,
+    listen::Listening,
+    meters::Meters,
+    options::Options,
     table::Table,
-    upstream::Pool,
+    tls::Tls,
+    worker::{self, Common, Phase},
 };
 use davy_ports::Error;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    net::{SocketAddr, TcpListener},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::PathBuf,
-    rc::Rc,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
@@ -28,54 +27,8 @@ use tokio::{
     sync::watch,
 };
 
-/// How long a client may take for a request's head, and a connection may be idle.
-const HEAD: Duration = Duration::from_secs(60);
 /// How long requests under way may take to finish once it is told to stop.
 const FINISH: Duration = Duration::from_secs(3);
-/// No request's head is longer.
-const BUFFER: usize = 64 * 1024;
-
-/// What a gateway's process needs.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where it listens for traffic. Port 0: the port of the last time, else a free one.
-    pub listen: SocketAddr,
-    /// Its control socket, in a folder of mode 0700.
-    pub control: PathBuf,
-    /// The folder of its last good snapshots.
-    pub state: PathBuf,
-    /// How many threads serve traffic.
-    pub threads: usize,
-}
-
-impl Options {
-    /// Reads `--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER]`.
-    ///
-    /// # Errors
-    /// Says which word is missing or cannot be read.
-    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let (mut listen, mut control, mut state, mut threads) = (None, None, None, 1);
-        let mut words = words.into_iter();
-        while let Some(name) = words.next() {
-            let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
-            let unreadable = |why: &dyn std::fmt::Display| format!("{name} {value}: {why}");
-            match name.as_str() {
-                "--listen" => listen = Some(value.parse().map_err(|why| unreadable(&why))?),
-                "--control" => control = Some(PathBuf::from(value)),
-                "--state" => state = Some(PathBuf::from(value)),
-                "--threads" => threads = value.parse().map_err(|why| unreadable(&why))?,
-                _ => return Err(format!("{name} is not known")),
-            }
-        }
-        let missing = |name: &str| format!("{name} is missing");
-        Ok(Self {
-            listen: listen.ok_or_else(|| missing("--listen"))?,
-            control: control.ok_or_else(|| missing("--control"))?,
-            state: state.ok_or_else(|| missing("--state"))?,
-            threads,
-        })
-    }
-}
 
 /// Serves until it is told to stop. Becomes the leader of a session of its own.
 ///
@@ -92,38 +45,63 @@ pub fn run(options: Options) -> Result<(), Error> {
     let private = || DirBuilder::new().recursive(true).mode(0o700).create(&options.state);
     private().map_err(failed(&format!("create {}", options.state.display())))?;
     let lock = lock(&options)?;
-    let listener = bind(&options)?;
-    let listen = listener.local_addr().map_err(failed("ask for the address"))?;
-    let remembered = disk::replace(&options.state.join("listen"), listen.to_string().as_bytes());
-    remembered.map_err(failed(&format!("write to {}", options.state.display())))?;
+    let plain = Listening::open(&options.state.join("listen"), options.listen)?;
+    let features = &options.features;
+    let secure = features.tls.map(|asked| Listening::open(&options.state.join("listen-tls"), asked)).transpose()?;
+    let meters = Arc::new(Meters::default());
+    let certificates = match (&secure, &features.certificates) {
+        (Some(_), Some(folder)) if !folder.is_dir() => {
+            let what = format!("{} is no folder", folder.display());
+            return Err(Error::never("read the certificates", what).hint("put NAME.crt beside NAME.key in it"));
+        }
+        (Some(_), Some(folder)) => Some(Arc::new(Certificates::open(vec![folder.clone()], meters.clone()))),
+        _ => None,
+    };
+    let tls = match (&secure, &certificates) {
+        (Some(secure), Some(certificates)) => {
+            Some(Tls::new(certificates.clone(), secure.address.port(), features.redirect)?)
+        }
+        _ => None,
+    };
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
     let disk = Disk::new(options.state.clone());
     let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone());
-    let ending = watch::Sender::new(false);
+    let phase = watch::Sender::new(Phase::Serve);
+    let limits = features.limits;
+    let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, body_limit: limits.body };
     for number in 0..options.threads.max(1) {
-        let (listener, table) = (listener.try_clone().map_err(failed("share the listener"))?, table.clone());
-        let ending = ending.subscribe();
-        let name = format!("worker-{number}");
+        let mut doors = vec![plain.door(false)?];
+        if let Some(secure) = &secure {
+            doors.push(secure.door(true)?);
+        }
+        let (common, phase) = (common.clone(), phase.subscribe());
         let worker = move || {
-            if let Err(error) = work(listener, table, ending) {
+            if let Err(error) = worker::work(doors, common, phase) {
                 tracing::error!(%error, "a worker ended");
             }
         };
-        std::thread::Builder::new().name(name).spawn(worker).map_err(failed("start a worker thread"))?;
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        thread.spawn(worker).map_err(failed("start a worker thread"))?;
     }
-    // Each worker has its own now: the port is free once they have stopped.
-    drop(listener);
+    let shared = Shared::new(holder, disk, plain.address, secure.as_ref().map(|secure| secure.address));
+    // Each worker has its own listeners now: the ports are free once they have stopped.
+    drop((plain, secure));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
-    let served = runtime.block_on(control(&options, Shared::new(holder, disk, listen), &ending));
+    let served = runtime.block_on(control(&options, shared, certificates, &phase));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
     drop(lock);
     served.map_err(failed("listen on the control socket"))
 }
 
-async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>) -> io::Result<()> {
+async fn control(
+    options: &Options,
+    shared: Shared,
+    certificates: Option<Arc<Certificates>>,
+    phase: &watch::Sender<Phase>,
+) -> io::Result<()> {
     // The lock is held: a socket that is there belonged to a gateway that is no more.
     fs::remove_file(&options.control).ok();
     let listener = tokio::net::UnixListener::bind(&options.control)?;
@@ -131,6 +109,9 @@ async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>
     let ended = shared.ended.clone();
     tokio::spawn(shared.clone().count());
     tokio::spawn(health::watch(shared.clone()));
+    if let Some(certificates) = certificates {
+        tokio::spawn(look(certificates));
+    }
     tokio::spawn(shared.clone().listen(listener));
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -138,7 +119,7 @@ async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>
         _ = terminated.recv() => {}
     }
     fs::remove_file(&options.control).ok();
-    ending.send_replace(true);
+    phase.send_replace(Phase::Drain);
     let since = Instant::now();
     // An answer's last bytes are written after it is counted.
     let written = Duration::from_millis(20);
@@ -147,6 +128,15 @@ async fn control(options: &Options, shared: Shared, ending: &watch::Sender<bool>
         tokio::time::sleep(written).await;
     }
     Ok(())
+}
+
+/// Takes up certificates that changed, for ever. A folder that hangs holds nobody else up.
+async fn look(certificates: Arc<Certificates>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let certificates = certificates.clone();
+        tokio::task::spawn_blocking(move || certificates.look()).await.ok();
+    }
 }
 
 /// Every client has a connection here and one to an instance: the usual 1,024 files are soon used up.
@@ -167,81 +157,4 @@ fn lock(options: &Options) -> Result<File, Error> {
         Ok(()) => Ok(file),
         Err(error) => Err(Error::never(tried, error).hint("another gateway uses this folder: `davy down` stops it")),
     }
-}
-
-fn bind(options: &Options) -> Result<TcpListener, Error> {
-    let last = fs::read_to_string(options.state.join("listen")).ok().and_then(|text| text.parse::<SocketAddr>().ok());
-    let before = last.filter(|last| options.listen.port() == 0 && last.ip() == options.listen.ip());
-    if let Some(listener) = before.and_then(|address| listen(address).ok()) {
-        return Ok(listener);
-    }
-    listen(options.listen).map_err(|error| {
-        Error::never(format!("listen on {} for traffic", options.listen), error)
-            .hint("end what listens there, or give another --gateway")
-    })
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Connections of the gateway before may still be closing on the same port.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-fn work(listener: TcpListener, table: Arc<RwLock<Arc<Table>>>, mut ending: watch::Receiver<bool>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = tokio::task::LocalSet::new();
-    let deadlines = Rc::new(Deadlines::new());
-    let pool = Pool::new(deadlines.clone());
-    let worker = Rc::new(Worker { table, pool, deadlines: deadlines.clone(), dice: fastrand::Rng::new().into() });
-    local.block_on(&runtime, async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tokio::task::spawn_local(async move { deadlines.watch().await });
-        let tidied = worker.clone();
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                tidied.pool.tidy();
-            }
-        });
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = ending.changed() => break,
-            };
-            let (socket, client) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            };
-            socket.set_nodelay(true).ok();
-            let worker = worker.clone();
-            tokio::task::spawn_local(async move {
-                let client = headers::address(client.ip());
-                let service = service_fn(move |request| {
-                    let (worker, client) = (worker.clone(), client.clone());
-                    async move { worker.answer(request, &client).await }
-                });
-                let serving = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD)
-                    .max_buf_size(BUFFER)
-                    .serve_connection(TokioIo::new(socket), service)
-                    .with_upgrades();
-                if let Err(error) = serving.await {
-                    tracing::debug!(%error, "a client's connection ended");
-                }
-            });
-        }
-        drop(listener);
-        // What is under way goes on until the process ends.
-        std::future::pending().await
-    })
 }

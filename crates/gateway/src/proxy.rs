@@ -2,10 +2,12 @@
 
 use crate::{
     count::{Outcome, Under},
-    deadlines::Deadlines,
-    headers,
-    table::{Chosen, Table},
-    upstream::{self, Link, Pool, Sent, Upload},
+    headers, limits,
+    peer::Peer,
+    shared::{self, Stream, Unanswered},
+    table::Chosen,
+    upstream::{self, Link, Sent, Upload},
+    worker::Worker,
 };
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -16,99 +18,102 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    cell::{Cell, RefCell},
-    convert::Infallible,
+    cell::Cell,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
+    sync::{PoisonError, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-/// One worker thread's own things.
-pub(crate) struct Worker {
-    pub table: Arc<RwLock<Arc<Table>>>,
-    pub pool: Pool,
-    pub deadlines: Rc<Deadlines>,
-    pub dice: RefCell<fastrand::Rng>,
-}
-
 impl Worker {
-    pub(crate) async fn answer(
-        self: &Rc<Self>,
-        mut request: Request<Incoming>,
-        client: &HeaderValue,
-    ) -> Result<Response<Body>, Infallible> {
-        if let Some(why) = headers::ambiguous(&request) {
-            let mut refusal = own(StatusCode::BAD_REQUEST, "G400", why);
-            refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Ok(refusal);
-        }
+    /// Routes a request whose head is not ambiguous, and answers it.
+    pub(crate) async fn answer(self: &Rc<Self>, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
         let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let Some(service) = table.find(without_port(named), request.uri().path()) else {
-            return Ok(own(StatusCode::NOT_FOUND, "G404", "no service has this host and path"));
+            self.meters.unrouted.add();
+            return own(StatusCode::NOT_FOUND, "G404", "no service has this host and path");
         };
         let draw = self.dice.borrow_mut().u16(0..10_000);
-        let Some(Chosen { address, under }) = service.choose(draw) else {
+        let Some(Chosen { address, mut under }) = service.choose(draw) else {
             service.unserved.fetch_add(1, Relaxed);
-            return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "G503", "the service has no instance"));
+            return own(StatusCode::SERVICE_UNAVAILABLE, "G503", "the service has no instance");
         };
         let timeout = service.timeout.duration();
+        let speech = if shared::is_grpc(&request) { Speech::Grpc } else { Speech::Http };
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-        prepare(&mut request, address, client, protocol.as_ref());
-        let mut under = under;
+        prepare(&mut request, address, peer, protocol.as_ref());
         let sent = if request.body().is_end_stream() {
-            let forwarding = self.forward(address, request.map(Sent::Streamed));
+            let forwarding = self.forward(address, speech, request.map(Sent::Streamed));
             self.deadlines.until(under.began() + timeout, forwarding).await.ok_or(Late::Instance)
         } else {
-            Box::pin(self.upload(address, request, timeout)).await
+            Box::pin(self.upload(address, speech, request, timeout)).await
         };
-        let (response, link) = match sent {
+        let (response, way) = match sent {
             Ok(Ok(sent)) => sent,
             Ok(Err(Refused::Connect)) => {
                 under.end(Outcome::Refused);
-                return Ok(own(StatusCode::BAD_GATEWAY, "G502", "the instance refused the connection"));
+                return own(StatusCode::BAD_GATEWAY, "G502", "the instance refused the connection");
             }
             Ok(Err(Refused::Broken)) => {
                 under.end(Outcome::Reset);
-                return Ok(own(StatusCode::BAD_GATEWAY, "G502", "the instance broke the connection"));
+                return own(StatusCode::BAD_GATEWAY, "G502", "the instance broke the connection");
             }
             Ok(Err(Refused::Client)) => {
                 under.end(Outcome::ClientGone);
-                return Ok(own(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon"));
+                return own(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon");
+            }
+            Ok(Err(Refused::Long)) => {
+                self.meters.long_bodies.add();
+                under.end(Outcome::ClientGone);
+                return own(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed");
             }
             Err(Late::Client) => {
+                self.meters.slow_bodies.add();
                 under.end(Outcome::ClientGone);
-                return Ok(own(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time"));
+                return own(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time");
             }
             Err(Late::Instance) => {
                 under.end(Outcome::Timeout);
-                return Ok(own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time"));
+                return own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time");
             }
         };
-        Ok(match (upgraded, response.status()) {
-            (Some(client), StatusCode::SWITCHING_PROTOCOLS) => tunnel(client, response, link, under),
-            _ => self.relay(address, response, link, under),
-        })
+        match (upgraded, way) {
+            (Some(client), Way::Own(link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                tunnel(client, response, link, under)
+            }
+            (_, way) => self.relay(address, response, way, under),
+        }
     }
 
     /// As `forward`; the time counts from the last that moved of the request's body.
     async fn upload(
         &self,
         address: SocketAddr,
+        speech: Speech,
         request: Request<Incoming>,
         timeout: Duration,
-    ) -> Result<Result<(Response<Incoming>, Link), Refused>, Late> {
+    ) -> Result<Result<(Response<Incoming>, Way), Refused>, Late> {
         let mut from = Instant::now();
-        let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false) });
+        let limit = self.body_limit.unwrap_or(u64::MAX);
+        let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
         let watched = upload.clone();
-        let mut forwarding = std::pin::pin!(self.forward(address, request.map(|body| Sent::Watched(body, watched))));
+        let request = request.map(|body| Sent::Watched(body, watched));
+        let mut forwarding = std::pin::pin!(self.forward(address, speech, request));
+        let (mut since, mut came) = (from, 0);
         loop {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
                 return Ok(done);
+            }
+            let (span, least) = limits::UPLOAD;
+            if upload.waits.get() && since.elapsed() >= span {
+                if upload.bytes.get() - came < least {
+                    return Err(Late::Client);
+                }
+                (since, came) = (Instant::now(), upload.bytes.get());
             }
             match upload.moved.get() {
                 moved if moved > from => from = moved,
@@ -119,6 +124,40 @@ impl Worker {
     }
 
     async fn forward(
+        &self,
+        address: SocketAddr,
+        speech: Speech,
+        request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Way), Refused> {
+        match speech {
+            Speech::Http => {
+                self.forward_alone(address, request).await.map(|(response, link)| (response, Way::Own(link)))
+            }
+            Speech::Grpc => Box::pin(self.forward_shared(address, request)).await,
+        }
+    }
+
+    /// Over a connection to the instance that is shared.
+    async fn forward_shared(
+        &self,
+        address: SocketAddr,
+        mut request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Way), Refused> {
+        shared::as_http2(&mut request);
+        let mut sent = self.shared.send(address, request).await;
+        if let Err(Unanswered::Unsent(request)) = sent {
+            // A connection may close just when it is used: the next one is new.
+            sent = self.shared.send(address, *request).await;
+        }
+        match sent {
+            Ok((response, stream)) => Ok((response, Way::Shared(stream))),
+            Err(Unanswered::Unsent(_)) => Err(Refused::Connect),
+            Err(Unanswered::Broken(error)) => Err(Refused::by(&error)),
+        }
+    }
+
+    /// Over a connection to the instance of its own.
+    async fn forward_alone(
         &self,
         address: SocketAddr,
         request: Request<Sent>,
@@ -134,7 +173,7 @@ impl Worker {
         let unsent = error.take_message();
         let error = error.into_error();
         if error.is_user() {
-            return Err(Refused::Client);
+            return Err(Refused::by(&error));
         }
         // Never sent, or sent on a connection that the instance was closing and safe to repeat.
         let request = unsent.or(again).ok_or(Refused::Broken)?;
@@ -142,8 +181,7 @@ impl Worker {
         let mut link = self.pool.fresh(address).await.map_err(|_| Refused::Connect)?.link;
         match link.send(request).await {
             Ok(response) => Ok((response, link)),
-            Err(error) if error.error().is_user() => Err(Refused::Client),
-            Err(_) => Err(Refused::Broken),
+            Err(error) => Err(Refused::by(error.error())),
         }
     }
 
@@ -152,26 +190,69 @@ impl Worker {
         self: &Rc<Self>,
         address: SocketAddr,
         response: Response<Incoming>,
-        link: Link,
+        way: Way,
         mut under: Under,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         headers::strip(&mut parts.headers);
-        let outcome = if parts.status.is_server_error() { Outcome::Status } else { Outcome::Answered };
+        let mut outcome = if parts.status.is_server_error() { Outcome::Status } else { Outcome::Answered };
+        let mut trailers = Trailers::Any;
+        if matches!(way, Way::Shared(_)) && outcome == Outcome::Answered {
+            match parts.headers.get(GRPC_STATUS) {
+                Some(status) if shared::is_fault(status) => outcome = Outcome::Status,
+                Some(_) => {}
+                None => trailers = Trailers::Awaited,
+            }
+        }
         if body.is_end_stream() {
-            under.end(outcome);
-            self.pool.keep(address, link);
+            under.end(if trailers == Trailers::Awaited { Outcome::Status } else { outcome });
+            if let Way::Own(link) = way {
+                self.pool.keep(address, link);
+            }
             return Response::from_parts(parts, Body::Own(None));
         }
-        let back = Some((self.clone(), address, link));
-        Response::from_parts(parts, Body::Relayed(Relayed { body, under, outcome, back }))
+        let back = match way {
+            Way::Own(link) => Back::Own(self.clone(), address, link),
+            Way::Shared(stream) => Back::Shared(stream),
+        };
+        Response::from_parts(parts, Body::Relayed(Relayed { body, under, outcome, trailers, back }))
     }
+}
+
+const GRPC_STATUS: header::HeaderName = header::HeaderName::from_static("grpc-status");
+
+/// What an instance is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 with prior knowledge.
+    Grpc,
+}
+
+/// The connection that an answer comes over.
+enum Way {
+    Own(Link),
+    Shared(Stream),
 }
 
 enum Refused {
     Connect,
     Broken,
     Client,
+    Long,
+}
+
+impl Refused {
+    fn by(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<upstream::Cut>());
+        match cause {
+            Some(upstream::Cut::Long) => Self::Long,
+            Some(upstream::Cut::Client(_)) => Self::Client,
+            None if error.is_user() => Self::Client,
+            None => Self::Broken,
+        }
+    }
 }
 
 /// Who was too slow.
@@ -180,19 +261,14 @@ enum Late {
     Client,
 }
 
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }
 
-fn prepare(
-    request: &mut Request<Incoming>,
-    instance: SocketAddr,
-    client: &HeaderValue,
-    protocol: Option<&HeaderValue>,
-) {
+fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, peer: &Peer, protocol: Option<&HeaderValue>) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     if request.uri().authority().is_some() {
         *request.uri_mut() = path.parse().unwrap_or_default();
@@ -207,7 +283,7 @@ fn prepare(
     {
         headers.insert(header::HOST, host);
     }
-    headers::forwarded(headers, client.clone());
+    headers::forwarded(headers, peer);
     if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
@@ -239,7 +315,7 @@ fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut u
 }
 
 /// An answer of the gateway's own.
-fn own(status: StatusCode, code: &str, why: &str) -> Response<Body> {
+pub(crate) fn own(status: StatusCode, code: &str, why: &str) -> Response<Body> {
     let mut response = Response::new(Body::Own(Some(Bytes::from(format!("{code} {why}\n")))));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -257,14 +333,39 @@ pub(crate) struct Relayed {
     body: Incoming,
     under: Under,
     outcome: Outcome,
-    back: Option<(Rc<Worker>, SocketAddr, Link)>,
+    trailers: Trailers,
+    back: Back,
+}
+
+/// Where a connection goes when its answer is through.
+enum Back {
+    Own(Rc<Worker>, SocketAddr, Link),
+    Shared(#[expect(dead_code, reason = "held until the answer is through")] Stream),
+    Gone,
+}
+
+/// Whether what ends an answer says how it went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trailers {
+    Any,
+    /// They say how it went, and have not come.
+    Awaited,
 }
 
 impl Relayed {
     fn complete(&mut self) {
-        self.under.end(self.outcome);
-        if let Some((worker, address, link)) = self.back.take() {
+        self.under.end(if self.trailers == Trailers::Awaited { Outcome::Status } else { self.outcome });
+        if let Back::Own(worker, address, link) = std::mem::replace(&mut self.back, Back::Gone) {
             worker.pool.keep(address, link);
+        }
+    }
+
+    fn end(&mut self, trailers: &hyper::HeaderMap) {
+        if let (Trailers::Awaited, Some(status)) = (self.trailers, trailers.get(GRPC_STATUS)) {
+            self.trailers = Trailers::Any;
+            if shared::is_fault(status) {
+                self.outcome = Outcome::Status;
+            }
         }
     }
 }
@@ -286,23 +387,30 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(relayed) => {
-                // It comes by driving only, and that wakes this task.
-                let mut unheard = Context::from_waker(Waker::noop());
-                let mut frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
-                if frame.is_pending()
-                    && let Some((_, _, link)) = &mut relayed.back
-                {
-                    link.drive(context);
-                    frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
-                }
+                let frame = if let Back::Own(_, _, link) = &mut relayed.back {
+                    // It comes by driving only, and that wakes this task.
+                    let mut unheard = Context::from_waker(Waker::noop());
+                    let mut frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
+                    if frame.is_pending() {
+                        link.drive(context);
+                        frame = Pin::new(&mut relayed.body).poll_frame(&mut unheard);
+                    }
+                    frame
+                } else {
+                    Pin::new(&mut relayed.body).poll_frame(context)
+                };
                 let frame = std::task::ready!(frame);
                 match &frame {
                     None => relayed.complete(),
                     Some(Err(_)) => {
-                        relayed.back = None;
+                        relayed.back = Back::Gone;
                         relayed.under.end(Outcome::Reset);
                     }
-                    Some(Ok(_)) => {}
+                    Some(Ok(frame)) => {
+                        if let Some(trailers) = frame.trailers_ref() {
+                            relayed.end(trailers);
+                        }
+                    }
                 }
                 Poll::Ready(frame)
             }

@@ -22,7 +22,7 @@ use std::{
 use tokio::net::TcpStream;
 
 /// The longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 /// Idle for longer, a connection is closed. Kept so long, those that a burst needed are there for the next one.
 const IDLE: Duration = Duration::from_secs(60);
 /// Shorter than servers usually keep an idle connection: one that was idle for longer may be closed while a request is on
@@ -96,22 +96,42 @@ pub(crate) struct Upload {
     pub moved: Cell<Instant>,
     /// Whether the client is being waited for.
     pub waits: Cell<bool>,
+    /// How much came.
+    pub bytes: Cell<u64>,
+    /// How much may come.
+    pub limit: u64,
+}
+
+/// Why a request's body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cut {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("it is longer than allowed")]
+    Long,
 }
 
 impl Body for Sent {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
-            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Cut::Client),
             Self::Watched(body, upload) => {
                 let polled = Pin::new(body).poll_frame(context);
                 upload.waits.set(polled.is_pending());
                 if polled.is_ready() {
                     upload.moved.set(Instant::now());
                 }
-                polled
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    upload.bytes.set(upload.bytes.get() + length);
+                    if upload.bytes.get() > upload.limit {
+                        return Poll::Ready(Some(Err(Cut::Long)));
+                    }
+                }
+                polled.map_err(Cut::Client)
             }
             Self::Empty => Poll::Ready(None),
         }

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "davy-gateway --listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER]";
-
 fn main() -> ExitCode {
     // `davy gateway …` and this are started alike.
     let words = std::env::args().skip(1).skip_while(|word| word == "gateway");
     let done = davy_gateway::Options::parse(words)
-        .map_err(|why| format!("{why}\nusage: {USAGE}"))
+        .map_err(|why| format!("{why}\nusage: davy-gateway {}", davy_gateway::Options::USAGE))
         .and_then(|options| davy_gateway::run(options).map_err(|error| format!("{error}\nhint: {}", error.hint)));
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,32 +57,43 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     pub(crate) child: Child,
+    words: Vec<String>,
 }
 
 impl Gateway {
     pub(crate) async fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let child = Self::spawn(&folder, "127.0.0.1:0", Stdio::inherit());
-        Self::greet(folder, child).await
+        Self::start_in(TempDir::new().unwrap(), &[]).await
+    }
+
+    /// In a folder that may have something in it, told these words as well.
+    pub(crate) async fn start_in(folder: TempDir, words: &[&str]) -> Self {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        let child = Self::spawn_with(&folder, "127.0.0.1:0", &words, Stdio::inherit());
+        Self::greet(folder, child, words).await
     }
 
     pub(crate) fn spawn(folder: &TempDir, listen: &str, errors: Stdio) -> Child {
+        Self::spawn_with(folder, listen, &[], errors)
+    }
+
+    pub(crate) fn spawn_with(folder: &TempDir, listen: &str, words: &[String], errors: Stdio) -> Child {
         Command::new(env!("CARGO_BIN_EXE_davy-gateway"))
             .args(["--listen", listen, "--threads", "2", "--control"])
             .arg(folder.path().join("control"))
             .arg("--state")
             .arg(folder.path().join("state"))
+            .args(words)
             .stderr(errors)
             .spawn()
             .unwrap()
     }
 
-    async fn greet(folder: TempDir, child: Child) -> Self {
+    async fn greet(folder: TempDir, child: Child, words: Vec<String>) -> Self {
         let client = Client::new(folder.path().join("control"));
         until("the gateway answers", || async { client.hello().await.is_ok_and(|hello| hello.pid == child.id()) })
             .await;
         let address = client.hello().await.unwrap().listen;
-        Self { client, address, folder, child }
+        Self { client, address, folder, child, words }
     }
 
     /// Kills it as a crash would, and starts another on the same folder.
@@ -91,8 +102,9 @@ impl Gateway {
         self.child.wait().unwrap();
         // A dropped gateway has nothing left to end: its folder goes on.
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
-        let child = Self::spawn(&folder, "127.0.0.1:0", Stdio::inherit());
-        Self::greet(folder, child).await
+        let words = std::mem::take(&mut self.words);
+        let child = Self::spawn_with(&folder, "127.0.0.1:0", &words, Stdio::inherit());
+        Self::greet(folder, child, words).await
     }
 
     /// The most memory that it has had resident, in kB.

@@ -4,4 +4,6 @@ mod control;
 mod counts;
 mod house;
 mod http;
+mod http2;
 mod keeper;
+mod tls;

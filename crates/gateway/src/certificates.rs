@@ -1,0 +1,251 @@
+//! Certificates from folders: `NAME.crt` (the chain, PEM) beside `NAME.key`; chosen by the names in them, taken up anew when
+//! the files change. A pair that cannot be used is said and the one before serves on.
+
+use crate::meters::Meters;
+use rustls::{
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// The pair of this name is for clients that name no host that is known.
+const DEFAULT: &str = "default";
+
+/// All that are served.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    folders: Vec<PathBuf>,
+    served: RwLock<Arc<Served>>,
+    files: Mutex<BTreeMap<PathBuf, File>>,
+    unreadable: Mutex<BTreeSet<PathBuf>>,
+    meters: Arc<Meters>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    /// By name, in lower case; a wildcard by what follows its star.
+    names: HashMap<String, Arc<CertifiedKey>>,
+    wildcards: HashMap<String, Arc<CertifiedKey>>,
+    default: Option<Arc<CertifiedKey>>,
+}
+
+/// A pair of files.
+#[derive(Debug)]
+struct File {
+    stamp: Stamp,
+    pair: Option<Pair>,
+}
+
+/// What changes when a pair of files does: for each of them inode, size, time of the last change, mode.
+type Stamp = [(u64, u64, i64, i64, u32); 2];
+
+#[derive(Clone, Debug)]
+struct Pair {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+    ends: i64,
+}
+
+impl Certificates {
+    /// Reads the folders; an earlier one goes before a later one.
+    pub(crate) fn open(folders: Vec<PathBuf>, meters: Arc<Meters>) -> Self {
+        let certificates =
+            Self { folders, served: RwLock::default(), files: Mutex::default(), unreadable: Mutex::default(), meters };
+        certificates.look();
+        certificates
+    }
+
+    /// Takes up what changed.
+    pub(crate) fn look(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<PathBuf> = Vec::new();
+        for folder in &self.folders {
+            match pairs(folder) {
+                Ok(pairs) => {
+                    found.extend(pairs);
+                    self.unreadable(folder, None);
+                }
+                // A folder that is away for a moment takes no certificate away.
+                Err(error) => {
+                    found.extend(files.keys().filter(|path| path.starts_with(folder)).cloned());
+                    self.unreadable(folder, Some(&error));
+                }
+            }
+        }
+        let mut changed = false;
+        files.retain(|path, _| {
+            let is_there = found.contains(path);
+            changed |= !is_there;
+            is_there
+        });
+        for path in &found {
+            let Ok(stamp) = stamp(path) else { continue };
+            let known = files.get(path);
+            if known.is_some_and(|known| known.stamp == stamp) {
+                continue;
+            }
+            let before = known.and_then(|known| known.pair.clone());
+            let pair = match read(path) {
+                Ok(pair) => {
+                    tracing::info!(path = %path.display(), names = ?pair.names, "a certificate is served");
+                    changed = true;
+                    Some(pair)
+                }
+                Err(why) => {
+                    self.meters.certificates_refused.add();
+                    let instead = if before.is_some() { "the one before serves on" } else { "it is left out" };
+                    tracing::error!(path = %path.display(), "a certificate cannot be used, {instead}: {why}");
+                    before
+                }
+            };
+            files.insert(path.clone(), File { stamp, pair });
+        }
+        if changed {
+            let served = Arc::new(self.serve(&files));
+            *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
+        }
+    }
+
+    /// Says it once.
+    fn unreadable(&self, folder: &Path, why: Option<&io::Error>) {
+        let mut said = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            None => {
+                said.remove(folder);
+            }
+            Some(error) if said.insert(folder.to_owned()) => {
+                tracing::error!(folder = %folder.display(), %error, "the folder of certificates cannot be read");
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn serve(&self, files: &BTreeMap<PathBuf, File>) -> Served {
+        let mut served = Served::default();
+        let mut all: Vec<(usize, &PathBuf, &Pair)> = Vec::new();
+        for (path, file) in files {
+            let folder = self.folders.iter().position(|folder| path.starts_with(folder)).unwrap_or(usize::MAX);
+            all.extend(file.pair.as_ref().map(|pair| (folder, path, pair)));
+        }
+        // Of two with the same name, the one that ends later.
+        all.sort_by_key(|(folder, _, pair)| (*folder, std::cmp::Reverse(pair.ends)));
+        for (_, _, pair) in &all {
+            for name in &pair.names {
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut served.wildcards, parent),
+                    None => (&mut served.names, name.as_str()),
+                };
+                map.entry(name.to_owned()).or_insert_with(|| pair.key.clone());
+            }
+        }
+        let named = all.iter().find(|(_, path, _)| path.file_name().is_some_and(|name| name == DEFAULT));
+        let only = if all.len() == 1 { all.first() } else { None };
+        served.default = named.or(only).map(|(_, _, pair)| pair.key.clone());
+        served
+    }
+
+    fn served(&self) -> Arc<Served> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a certificate has this name.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        self.served().of(host).is_some()
+    }
+
+    /// Each certificate's first name and when it ends, in seconds since the Unix epoch.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = files.values().filter_map(|file| file.pair.as_ref());
+        pairs.map(|pair| (pair.names.first().cloned().unwrap_or_default(), pair.ends)).collect()
+    }
+}
+
+impl Served {
+    fn of(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.of(&host.to_ascii_lowercase());
+        }
+        let by_wildcard = || host.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        self.names.get(host).or_else(by_wildcard)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let served = self.served();
+        let named = hello.server_name().and_then(|name| served.of(name).cloned());
+        named.or_else(|| served.default.clone())
+    }
+}
+
+/// The pairs of a folder, without their extensions.
+fn pairs(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let chains = paths.filter(|path| path.extension().is_some_and(|extension| extension == "crt"));
+    Ok(chains.map(|path| path.with_extension("")).collect())
+}
+
+/// `NAME` and an extension: a name's own last label is none.
+pub(crate) fn file(name: &Path, extension: &str) -> PathBuf {
+    let mut path = name.as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}
+
+fn stamp(name: &Path) -> io::Result<Stamp> {
+    let of = |extension| {
+        let metadata = fs::metadata(file(name, extension))?;
+        io::Result::Ok((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec(), metadata.mode()))
+    };
+    // A key that is not there yet is a change when it comes.
+    Ok([of("crt")?, of("key").unwrap_or_default()])
+}
+
+fn read(name: &Path) -> Result<Pair, String> {
+    let (chain_path, key_path) = (file(name, "crt"), file(name, "key"));
+    let unreadable = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    let metadata = fs::metadata(&key_path).map_err(|why| unreadable(&key_path, &why))?;
+    if metadata.mode() & 0o007 != 0 {
+        return Err(format!("{} can be used by everybody: chmod 600 it", key_path.display()));
+    }
+    let chain = CertificateDer::pem_file_iter(&chain_path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|why| unreadable(&chain_path, &why))?;
+    let (names, ends) = chain
+        .first()
+        .ok_or_else(|| unreadable(&chain_path, &"no certificate is in it"))
+        .and_then(|certificate| described(certificate).map_err(|why| unreadable(&chain_path, &why)))?;
+    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|why| unreadable(&key_path, &why))?;
+    let key = CertifiedKey::from_der(chain, key, &ring::default_provider())
+        .map_err(|why| format!("{} does not fit {}: {why}", key_path.display(), chain_path.display()))?;
+    Ok(Pair { key: Arc::new(key), names, ends })
+}
+
+/// The names in a certificate, in lower case, and when it ends.
+fn described(certificate: &[u8]) -> Result<(Vec<String>, i64), String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| why.to_string())?;
+    let alternatives = parsed.subject_alternative_name().map_err(|why| why.to_string())?;
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    Ok((names.collect(), parsed.validity().not_after.timestamp()))
+}
+
+/// When the certificate of a pair of files begins and ends, in seconds since the Unix epoch.
+pub(crate) fn lifetime(chain: &Path) -> Option<(i64, i64)> {
+    let certificate = CertificateDer::from_pem_file(chain).ok()?;
+    let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
+    Some((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
+}

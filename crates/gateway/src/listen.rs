@@ -1,0 +1,62 @@
+//! The sockets that the gateway listens on.
+
+use crate::{disk, worker::Door};
+use davy_ports::Error;
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
+
+/// What is held of an answer in the kernel beyond what its client takes: so a slow client is seen to be slow.
+const UNSENT: u32 = 256 * 1024;
+
+/// A socket that listens, and where.
+pub(crate) struct Listening {
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Listening {
+    /// Listens, and remembers in a file where.
+    pub(crate) fn open(remembered: &Path, asked: SocketAddr) -> Result<Self, Error> {
+        let listener = bind(asked, remembered)?;
+        let address = listener.local_addr().map_err(|error| Error::never("ask for the address", error))?;
+        disk::replace(remembered, address.to_string().as_bytes())
+            .map_err(|error| Error::never(format!("write {}", remembered.display()), error))?;
+        Ok(Self { address, listener })
+    }
+
+    /// One for a worker.
+    pub(crate) fn door(&self, is_secure: bool) -> Result<Door, Error> {
+        let listener = self.listener.try_clone().map_err(|error| Error::never("share the listener", error))?;
+        Ok(Door { listener, is_secure })
+    }
+}
+
+/// Listens where asked; with port 0 on the port of the last time, if that is free.
+fn bind(asked: SocketAddr, remembered: &Path) -> Result<TcpListener, Error> {
+    let last = fs::read_to_string(remembered).ok().and_then(|text| text.parse::<SocketAddr>().ok());
+    let before = last.filter(|last| asked.port() == 0 && last.ip() == asked.ip());
+    if let Some(listener) = before.and_then(|address| listen(address).ok()) {
+        return Ok(listener);
+    }
+    listen(asked).map_err(|error| {
+        Error::never(format!("listen on {asked} for traffic"), error)
+            .hint("end what listens there, or give another address")
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Connections of the gateway before may still be closing on the same port.
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,148 @@
+//! What a gateway's process is told, as words of a command line.
+
+use crate::limits::Limits;
+use serde::{Deserialize, Serialize};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf};
+
+/// What a gateway's process needs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens for traffic. Port 0: the port of the last time, else a free one.
+    pub listen: SocketAddr,
+    /// Its control socket, in a folder of mode 0700.
+    pub control: PathBuf,
+    /// The folder of its last good snapshots.
+    pub state: PathBuf,
+    /// How many threads serve traffic.
+    pub threads: usize,
+    /// Everything that may be left out.
+    pub features: Features,
+}
+
+/// What a gateway does beyond plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// Where it listens for TLS.
+    pub tls: Option<SocketAddr>,
+    /// The folder of certificates: `NAME.crt` beside `NAME.key`.
+    pub certificates: Option<PathBuf>,
+    /// Whether plain requests for hosts that have a certificate are sent to https, and to which port.
+    pub redirect: Redirect,
+    /// What one client may use.
+    pub limits: Limits,
+}
+
+/// Where plain requests for a host that has a certificate are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redirect {
+    /// To the port of the TLS listener.
+    #[default]
+    On,
+    /// They are served.
+    Off,
+    /// To this port, for a gateway behind one that maps ports.
+    Port(u16),
+}
+
+impl Options {
+    /// What follows `davy gateway`.
+    pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] \
+        [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] [--connections NUMBER] \
+        [--connections-per-client NUMBER] [--body-limit BYTES]";
+
+    /// Reads the words of a command line, see [`Self::USAGE`].
+    ///
+    /// # Errors
+    /// Says which word is missing or cannot be read.
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let (mut listen, mut control, mut state, mut threads) = (None, None, None, 1);
+        let mut features = Features::default();
+        let mut words = words.into_iter();
+        while let Some(name) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let unreadable = |why: &dyn Display| format!("{name} {value}: {why}");
+            match name.as_str() {
+                "--listen" => listen = Some(value.parse().map_err(|why| unreadable(&why))?),
+                "--control" => control = Some(PathBuf::from(value)),
+                "--state" => state = Some(PathBuf::from(value)),
+                "--threads" => threads = value.parse().map_err(|why| unreadable(&why))?,
+                _ => features.set(&name, &value)?,
+            }
+        }
+        features.check()?;
+        let missing = |name: &str| format!("{name} is missing");
+        Ok(Self {
+            listen: listen.ok_or_else(|| missing("--listen"))?,
+            control: control.ok_or_else(|| missing("--control"))?,
+            state: state.ok_or_else(|| missing("--state"))?,
+            threads,
+            features,
+        })
+    }
+}
+
+impl Features {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        fn read<T: std::str::FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, String> {
+            value.parse().map_err(|why| format!("{name} {value}: {why}"))
+        }
+        match name {
+            "--tls" => self.tls = Some(read(name, value)?),
+            "--certificates" => self.certificates = Some(value.into()),
+            "--redirect" => {
+                self.redirect = match value {
+                    "on" => Redirect::On,
+                    "off" => Redirect::Off,
+                    port => Redirect::Port(read(name, port)?),
+                }
+            }
+            "--connections" => self.limits.connections = read(name, value)?,
+            "--connections-per-client" => self.limits.connections_per_client = read(name, value)?,
+            "--body-limit" => self.limits.body = Some(read(name, value)?),
+            _ => return Err(format!("{name} is not known")),
+        }
+        Ok(())
+    }
+
+    /// What does not go together.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn check(&self) -> Result<(), String> {
+        match (&self.tls, &self.certificates) {
+            (Some(_), None) => Err("a TLS listener needs a folder of certificates".to_owned()),
+            (None, Some(_)) => Err("certificates need a TLS listener".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The words by which [`Options::parse`] reads the same again.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let default = Self::default();
+        let mut words = Vec::new();
+        let mut say = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([name.to_owned(), value]);
+            }
+        };
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        say("--tls", self.tls.map(|address| address.to_string()));
+        say("--certificates", path(&self.certificates));
+        say(
+            "--redirect",
+            match self.redirect {
+                Redirect::On => None,
+                Redirect::Off => Some("off".to_owned()),
+                Redirect::Port(port) => Some(port.to_string()),
+            },
+        );
+        let (limits, usual) = (self.limits, default.limits);
+        say("--connections", (limits.connections != usual.connections).then(|| limits.connections.to_string()));
+        let per_client = limits.connections_per_client;
+        say("--connections-per-client", (per_client != usual.connections_per_client).then(|| per_client.to_string()));
+        say("--body-limit", limits.body.map(|bytes| bytes.to_string()));
+        words
+    }
+}

@@ -1,0 +1,211 @@
+//! One thread that serves traffic: its listeners, its connections, its pools.
+
+use crate::{
+    connection,
+    deadlines::Deadlines,
+    limits::{Full, Gate},
+    meters::Meters,
+    pace::{self, Ask, Connections, Slow},
+    peer::Peer,
+    shared::Shared,
+    table::Table,
+    tls::Tls,
+    upstream::Pool,
+};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, task::spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub table: Arc<RwLock<Arc<Table>>>,
+    pub meters: Arc<Meters>,
+    pub gate: Arc<Gate>,
+    pub tls: Option<Tls>,
+    pub body_limit: Option<u64>,
+}
+
+/// One worker thread's own things.
+pub(crate) struct Worker {
+    pub table: Arc<RwLock<Arc<Table>>>,
+    pub pool: Pool,
+    pub shared: Shared,
+    pub deadlines: Rc<Deadlines>,
+    pub dice: RefCell<fastrand::Rng>,
+    pub connections: Connections,
+    pub meters: Arc<Meters>,
+    pub tls: Option<Tls>,
+    pub body_limit: Option<u64>,
+    /// Whether each answer is the last of its connection.
+    pub is_ending: Cell<bool>,
+    gate: Arc<Gate>,
+    refused: Cell<usize>,
+    looks: Cell<u64>,
+}
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serve,
+    /// Let nobody in; each connection ends with its next answer.
+    Drain,
+    /// As soon as possible.
+    End,
+}
+
+/// A listener of a worker, and whether its clients speak TLS.
+pub(crate) struct Door {
+    pub listener: TcpListener,
+    pub is_secure: bool,
+}
+
+/// Serves until the process ends.
+pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let deadlines = Rc::new(Deadlines::new());
+    let Common { table, meters, gate, tls, body_limit } = common;
+    let worker = Rc::new(Worker {
+        table,
+        pool: Pool::new(deadlines.clone()),
+        shared: Shared::default(),
+        deadlines: deadlines.clone(),
+        dice: fastrand::Rng::new().into(),
+        connections: Connections::default(),
+        meters,
+        tls,
+        body_limit,
+        is_ending: Cell::new(false),
+        gate,
+        refused: Cell::new(0),
+        looks: Cell::new(0),
+    });
+    local.block_on(&runtime, async move {
+        spawn_local(async move { deadlines.watch().await });
+        let looking = worker.clone();
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(pace::LOOK).await;
+                looking.look();
+            }
+        });
+        let mut accepting = Vec::new();
+        for door in doors {
+            let listener = tokio::net::TcpListener::from_std(door.listener)?;
+            let tls = worker.tls.as_ref().filter(|_| door.is_secure).map(|tls| tls.acceptor.clone());
+            accepting.push(spawn_local(worker.clone().accept(listener, tls)));
+        }
+        loop {
+            let now = *phase.borrow_and_update();
+            if now != Phase::Serve {
+                worker.is_ending.set(true);
+                for accepting in accepting.drain(..) {
+                    accepting.abort();
+                    // It has let go of its listener when this is over.
+                    accepting.await.ok();
+                }
+            }
+            if now == Phase::End {
+                worker.connections.ask(Ask::Finish);
+            }
+            if phase.changed().await.is_err() {
+                // What is under way goes on until the process ends.
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+}
+
+impl Worker {
+    async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+        loop {
+            let (socket, client) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            let peer = Peer::new(client, tls.is_some());
+            self.meters.connections.add();
+            if tls.is_some() {
+                self.meters.connections_tls.add();
+            }
+            if let Err(full) = self.gate.enter(peer.ip) {
+                self.refuse(socket, full, peer.is_secure);
+                continue;
+            }
+            let (worker, tls) = (self.clone(), tls.clone());
+            spawn_local(async move {
+                let place = Place(worker.gate.clone(), peer.ip);
+                connection::serve(worker, socket, peer, tls).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Says why, where that costs little.
+    fn refuse(self: &Rc<Self>, mut socket: TcpStream, full: Full, is_secure: bool) {
+        let (meter, status, body) = match full {
+            Full::All => (&self.meters.full, "503 Service Unavailable", "G503 too many connections"),
+            Full::Client => (&self.meters.full_client, "429 Too Many Requests", "G429 too many connections of yours"),
+        };
+        meter.add();
+        if is_secure || self.refused.get() >= 64 {
+            return;
+        }
+        let length = body.len() + 1;
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\nretry-after: 5\r\n\
+             content-length: {length}\r\n\r\n{body}\n"
+        );
+        let worker = self.clone();
+        worker.refused.set(worker.refused.get() + 1);
+        spawn_local(async move {
+            let saying = async {
+                socket.write_all(answer.as_bytes()).await?;
+                socket.shutdown().await?;
+                // Closed with something unread, the client would see a reset and no answer.
+                let mut rest = [0; 1024];
+                for _ in 0..16 {
+                    if tokio::io::AsyncReadExt::read(&mut socket, &mut rest).await? == 0 {
+                        break;
+                    }
+                }
+                Ok::<_, io::Error>(())
+            };
+            worker.deadlines.until(Instant::now() + Duration::from_secs(1), saying).await;
+            worker.refused.set(worker.refused.get() - 1);
+        });
+    }
+
+    fn look(&self) {
+        self.pool.tidy();
+        self.looks.set(self.looks.get() + 1);
+        if self.looks.get().is_multiple_of(60) {
+            self.shared.tidy();
+        }
+        self.connections.look(|slow| match slow {
+            Slow::Head => self.meters.slow_heads.add(),
+            Slow::Reader => self.meters.slow_readers.add(),
+        });
+    }
+}
+
+/// A connection's place in the gate.
+struct Place(Arc<Gate>, std::net::IpAddr);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
