@@ -1,5 +1,6 @@
 //! Counting without locks: each request adds one to exactly one outcome, so that failures never exceed answers.
 
+use crate::sticky::Client;
 use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, bucket_of};
 use std::{
     sync::{
@@ -27,6 +28,8 @@ pub(crate) struct Counter {
     role: Role,
     instance: InstanceId,
     routed: AtomicU64,
+    /// Of the failures, those of clients that had failed before.
+    repeated: AtomicU64,
     ends: [AtomicU64; 6],
     latency: [AtomicU32; BUCKETS],
 }
@@ -35,7 +38,7 @@ impl Counter {
     pub(crate) fn new(release: ReleaseId, role: Role, instance: InstanceId) -> Self {
         let ends = std::array::from_fn(|_| AtomicU64::new(0));
         let latency = std::array::from_fn(|_| AtomicU32::new(0));
-        Self { release, role, instance, routed: AtomicU64::new(0), ends, latency }
+        Self { release, role, instance, routed: AtomicU64::new(0), repeated: AtomicU64::new(0), ends, latency }
     }
 
     /// Takes what was counted; none when nothing was.
@@ -44,6 +47,12 @@ impl Counter {
             std::array::from_fn(|end| self.ends[end].swap(0, Relaxed));
         let routed = self.routed.swap(0, Relaxed);
         let failures = Failures { status, timeout, refused, reset };
+        // One whose failure is not among these yet waits for it.
+        let repeats = self.repeated.swap(0, Relaxed);
+        let repeated = repeats.min(failures.total());
+        if repeats > repeated {
+            self.repeated.fetch_add(repeats - repeated, Relaxed);
+        }
         let answered = answered + failures.total();
         if routed + answered + client_gone == 0 {
             return None;
@@ -58,7 +67,7 @@ impl Counter {
             })
             .collect();
         let (release, instance) = (self.release.clone(), self.instance.clone());
-        Some(Cell { release, role: self.role, instance, routed, answered, failures, repeated: 0, client_gone, latency })
+        Some(Cell { release, role: self.role, instance, routed, answered, failures, repeated, client_gone, latency })
     }
 }
 
@@ -70,13 +79,20 @@ pub(crate) struct Under {
     in_flight: Arc<AtomicU64>,
     began: Instant,
     ended: bool,
+    /// Who asks, where clients stay with a release.
+    client: Option<Box<Client>>,
 }
 
 impl Under {
     pub(crate) fn new(counter: Arc<Counter>, in_flight: Arc<AtomicU64>) -> Self {
         counter.routed.fetch_add(1, Relaxed);
         in_flight.fetch_add(1, Relaxed);
-        Self { counter, in_flight, began: Instant::now(), ended: false }
+        Self { counter, in_flight, began: Instant::now(), ended: false, client: None }
+    }
+
+    /// Says who asks.
+    pub(crate) fn of(&mut self, client: Client) {
+        self.client = Some(Box::new(client));
     }
 
     /// When it was routed.
@@ -91,6 +107,10 @@ impl Under {
         }
         self.ended = true;
         self.counter.ends[outcome as usize].fetch_add(1, Relaxed);
+        let failed = !matches!(outcome, Outcome::Answered | Outcome::ClientGone);
+        if failed && self.client.as_ref().is_some_and(|client| client.fails_again()) {
+            self.counter.repeated.fetch_add(1, Relaxed);
+        }
         if outcome != Outcome::ClientGone {
             let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
             // A request that timed out belongs above every boundary.

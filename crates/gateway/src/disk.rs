@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -33,6 +34,20 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder, written: Mutex::default() }
+    }
+
+    /// Signs the cookies of clients. Made once, so that a gateway that starts again knows its clients.
+    pub(crate) fn secret(&self) -> io::Result<[u8; 32]> {
+        let path = self.folder.join("cookies.key");
+        if let Some(known) = fs::read(&path).ok().and_then(|known| known.try_into().ok()) {
+            return Ok(known);
+        }
+        let mut secret = [0; 32];
+        io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut secret)?;
+        if let Err(error) = replace(&path, &secret) {
+            tracing::warn!(%error, "the key of cookies is not kept: clients get new ones after a restart");
+        }
+        Ok(secret)
     }
 
     /// Everything stored. What cannot be read is left out and said.
@@ -70,7 +85,7 @@ impl Disk {
 /// Replaces a file whole: after a crash it is the old or the new one.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
         fs::remove_file(&temporary).ok();
     })?;

@@ -22,7 +22,8 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 /// What only the gateway may say.
-static FORWARDED: [HeaderName; 6] = [
+static FORWARDED: [HeaderName; 7] = [
+    crate::mirror::MIRRORED,
     header::FORWARDED,
     FOR,
     HOST,

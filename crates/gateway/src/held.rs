@@ -1,13 +1,15 @@
 //! What the gateway holds of every service: the snapshot, whether its fallback is served, the lease, the counts.
 
 use crate::{
+    aside::Aside,
     count::Counter,
     disk::{Stored, Writing},
-    table::{Instance, Service, Table, Target},
+    sticky::{Failed, Key, Sticky},
+    table::{Apart, Entry, Instance, Service, Table, Target},
 };
 use davy_core::{
-    FallbackCause, Generation, InFlight, InstanceId, Mode, ReleaseId, Role, ServiceKey, Serving, Snapshot, Timestamp,
-    Weight, Window,
+    FallbackCause, Generation, InFlight, InstanceId, Match, Mode, ReleaseId, Role, Route, ServiceKey, Serving,
+    Snapshot, Timestamp, Weight, Window,
 };
 use davy_ports::{Cursor, Error};
 use std::{
@@ -28,6 +30,7 @@ pub(crate) struct Holder {
     services: BTreeMap<ServiceKey, Held>,
     table: Arc<RwLock<Arc<Table>>>,
     boot: String,
+    key: Key,
     tickets: u64,
     health: BTreeMap<SocketAddr, Arc<AtomicBool>>,
 }
@@ -40,6 +43,8 @@ struct Held {
     ticket: u64,
     epochs: Vec<Epoch>,
     in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
+    /// Clients that failed in the rollout under way, where they stay with a release.
+    failed: Arc<Failed>,
     unserved: Arc<AtomicU64>,
     windows: VecDeque<Window>,
     sequence: u64,
@@ -60,8 +65,8 @@ pub(crate) fn now() -> Timestamp {
 
 impl Holder {
     /// Takes up the snapshots that were on disk. One that ran under a lease serves its fallback until a newer one comes.
-    pub(crate) fn open(stored: Vec<Stored>, boot: String, table: Arc<RwLock<Arc<Table>>>) -> Self {
-        let mut holder = Self { services: BTreeMap::new(), table, boot, health: BTreeMap::new(), tickets: 0 };
+    pub(crate) fn open(stored: Vec<Stored>, boot: String, key: Key, table: Arc<RwLock<Arc<Table>>>) -> Self {
+        let mut holder = Self { services: BTreeMap::new(), table, boot, key, health: BTreeMap::new(), tickets: 0 };
         for Stored { snapshot, reverted } in stored {
             let cause = match (reverted, &snapshot.lease) {
                 (true, _) => Some(FallbackCause::Revert),
@@ -88,11 +93,15 @@ impl Holder {
             ticket: 0,
             epochs: Vec::new(),
             in_flight: BTreeMap::new(),
+            failed: Arc::default(),
             unserved: Arc::default(),
             windows: VecDeque::new(),
             sequence: 0,
             closed_at: now(),
         });
+        if held.snapshot.rollout != snapshot.rollout {
+            held.failed = Arc::default();
+        }
         held.snapshot = snapshot;
         held.mode = mode;
         held.renewed = Instant::now();
@@ -113,11 +122,17 @@ impl Holder {
             }
         }
         let route = &snapshot.route;
-        let clash = self.services.values().find(|held| held.snapshot.key != *key && held.snapshot.route == *route);
-        if let Some(held) = clash {
-            let host = route.host.as_deref().unwrap_or("every host");
-            let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);
-            return Err(Error::never(tried, what).hint("give the service a `route` of its own: another host or path"));
+        let mut wanted = vec![route.clone()];
+        wanted.extend(hosts(snapshot));
+        for route in &wanted {
+            let taken = |held: &&Held| held.snapshot.route == *route || hosts(&held.snapshot).any(|own| own == *route);
+            let clash = self.services.values().filter(|held| held.snapshot.key != *key).find(taken);
+            if let Some(held) = clash {
+                let host = route.host.as_deref().unwrap_or("every host");
+                let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);
+                let hint = "give the service a `route` of its own: another host or path";
+                return Err(Error::never(tried, what).hint(hint));
+            }
         }
         Ok(Some(self.writing(snapshot.clone(), false)))
     }
@@ -224,20 +239,29 @@ impl Holder {
             let canary = held.snapshot.serve.iter().find(|target| target.role == Role::Canary);
             let weight = canary.map_or(Weight::NONE, |target| target.weight);
             let weight = if fallen { Weight::NONE } else { weight };
+            let is_apart = !held.snapshot.matches.is_empty() || held.snapshot.mirror.is_some();
             let mut counters = Vec::new();
             let mut until = 0_u16;
             let mut targets = Vec::new();
             for target in &held.snapshot.serve {
                 until += target.weight.basis_points();
+                let is_canary = target.role == Role::Canary;
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
                     health.insert(backend.address, healthy.clone());
                     let counter = Arc::new(Counter::new(target.release.clone(), target.role, backend.id.clone()));
                     counters.push(counter.clone());
+                    let apart = (is_canary && is_apart).then(|| {
+                        let count = |role| Arc::new(Counter::new(target.release.clone(), role, backend.id.clone()));
+                        Apart { matched: count(Role::Matched), mirrored: count(Role::Mirrored) }
+                    });
+                    if let Some(Apart { matched, mirrored }) = &apart {
+                        counters.extend([matched.clone(), mirrored.clone()]);
+                    }
                     let under_way = (target.release.clone(), backend.id.clone());
                     let in_flight = held.in_flight.entry(under_way).or_default().clone();
-                    Instance { address: backend.address, healthy, counter, in_flight }
+                    Instance { address: backend.address, healthy, counter, in_flight, apart }
                 });
                 let instances = instances.collect();
                 targets.push(Target { until, instances, next: Default::default() });
@@ -245,9 +269,14 @@ impl Holder {
             let fallback = held.snapshot.fallback.as_ref();
             let fallback = fallback.and_then(|id| held.snapshot.serve.iter().position(|target| target.release == *id));
             held.epochs.push(Epoch { generation: held.snapshot.generation, weight, counters });
-            let service =
-                Service { targets, fallback, fallen, timeout: held.snapshot.timeout, unserved: held.unserved.clone() };
-            routes.push((held.snapshot.route.clone(), Arc::new(service)));
+            let (timeout, unserved) = (held.snapshot.timeout, held.unserved.clone());
+            let aside = held.aside(&self.key).filter(|_| !fallen);
+            let service = Arc::new(Service { targets, fallback, fallen, timeout, unserved, aside });
+            if !fallen {
+                let own = hosts(&held.snapshot);
+                routes.extend(own.map(|route| Entry { route, service: service.clone(), canary: true }));
+            }
+            routes.push(Entry { route: held.snapshot.route.clone(), service, canary: false });
         }
         self.health = health;
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Table::new(routes));
@@ -282,7 +311,28 @@ impl Holder {
     }
 }
 
+/// The routes of a canary's own hosts.
+fn hosts(snapshot: &Snapshot) -> impl Iterator<Item = Route> {
+    snapshot.matches.iter().filter_map(|wanted| match wanted {
+        Match::Host(host) => Some(Route { host: Some(host.clone()), path: snapshot.route.path.clone() }),
+        _ => None,
+    })
+}
+
 impl Held {
+    /// What goes to the canary besides its share; none when nothing does.
+    fn aside(&self, key: &Key) -> Option<Aside> {
+        let Snapshot { matches, mirror, sticky, rollout, route, .. } = &self.snapshot;
+        let canary = self.snapshot.serve.iter().position(|target| target.role == Role::Canary)?;
+        let sticky = rollout.as_ref().filter(|_| *sticky);
+        if matches.is_empty() && mirror.is_none() && sticky.is_none() {
+            return None;
+        }
+        let failed = &self.failed;
+        let sticky = sticky.map(|id| Sticky::new(key.clone(), &self.snapshot.key, id, &route.path, failed.clone()));
+        Some(Aside { canary, matches: matches.clone(), mirror: *mirror, sticky })
+    }
+
     fn close(&mut self, key: &ServiceKey, boot: &str, to: Timestamp) {
         let from = std::mem::replace(&mut self.closed_at, to);
         let last = self.epochs.len().saturating_sub(1);

@@ -10,6 +10,7 @@ use crate::{
     listen::Listening,
     meters::Meters,
     options::Options,
+    sticky::Key,
     table::Table,
     tls::Tls,
     worker::{self, Common, Phase},
@@ -66,7 +67,8 @@ pub fn run(options: Options) -> Result<(), Error> {
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
     let disk = Disk::new(options.state.clone());
-    let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone());
+    let key = Key::new(&disk.secret().map_err(failed("make the key of cookies"))?);
+    let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone());
     let phase = watch::Sender::new(Phase::Serve);
     let limits = features.limits;
     let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, body_limit: limits.body };

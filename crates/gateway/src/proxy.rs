@@ -1,8 +1,10 @@
 //! One request's way: checked, routed, counted, forwarded as a stream, counted again.
 
 use crate::{
+    aside::Asked,
     count::{Outcome, Under},
     headers, limits,
+    mirror::{Copy, Pieces},
     peer::Peer,
     shared::{self, Stream, Unanswered},
     table::Chosen,
@@ -32,12 +34,15 @@ impl Worker {
     pub(crate) async fn answer(self: &Rc<Self>, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
         let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let Some(service) = table.find(without_port(named), request.uri().path()) else {
+        let Some((service, is_canary)) = table.find(without_port(named), request.uri().path()) else {
             self.meters.unrouted.add();
             return own(StatusCode::NOT_FOUND, "G404", "no service has this host and path");
         };
-        let draw = self.dice.borrow_mut().u16(0..10_000);
-        let Some(Chosen { address, mut under }) = service.choose(draw) else {
+        let (asked, cookie) = match &service.aside {
+            None => (Asked::Draw(self.dice.borrow_mut().u16(0..10_000)), None),
+            Some(aside) => aside.asked(request.headers(), is_canary, &mut self.dice.borrow_mut()),
+        };
+        let Some(Chosen { address, mut under, by_stable }) = service.choose(asked) else {
             service.unserved.fetch_add(1, Relaxed);
             return own(StatusCode::SERVICE_UNAVAILABLE, "G503", "the service has no instance");
         };
@@ -46,11 +51,16 @@ impl Worker {
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, address, peer, protocol.as_ref());
+        let copy = service.aside.as_ref().filter(|aside| {
+            by_stable && upgraded.is_none() && aside.copies(request.method(), &mut self.dice.borrow_mut())
+        });
+        let copy = copy.and_then(|_| service.copied());
+        let pieces = copy.and_then(|(address, under)| self.mirror(Copy { address, under }, speech, &request, timeout));
         let sent = if request.body().is_end_stream() {
             let forwarding = self.forward(address, speech, request.map(Sent::Streamed));
             self.deadlines.until(under.began() + timeout, forwarding).await.ok_or(Late::Instance)
         } else {
-            Box::pin(self.upload(address, speech, request, timeout)).await
+            Box::pin(self.upload(address, speech, request, pieces, timeout)).await
         };
         let (response, way) = match sent {
             Ok(Ok(sent)) => sent,
@@ -81,12 +91,16 @@ impl Worker {
                 return own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time");
             }
         };
-        match (upgraded, way) {
+        let mut response = match (upgraded, way) {
             (Some(client), Way::Own(link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tunnel(client, response, link, under)
             }
             (_, way) => self.relay(address, response, way, under),
+        };
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
         }
+        response
     }
 
     /// As `forward`; the time counts from the last that moved of the request's body.
@@ -95,13 +109,17 @@ impl Worker {
         address: SocketAddr,
         speech: Speech,
         request: Request<Incoming>,
+        pieces: Option<Pieces>,
         timeout: Duration,
     ) -> Result<Result<(Response<Incoming>, Way), Refused>, Late> {
         let mut from = Instant::now();
         let limit = self.body_limit.unwrap_or(u64::MAX);
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
         let watched = upload.clone();
-        let request = request.map(|body| Sent::Watched(body, watched));
+        let request = request.map(|body| match pieces {
+            None => Sent::Watched(body, watched),
+            some => Sent::Copied(body, watched, some),
+        });
         let mut forwarding = std::pin::pin!(self.forward(address, speech, request));
         let (mut since, mut came) = (from, 0);
         loop {
@@ -123,7 +141,7 @@ impl Worker {
         }
     }
 
-    async fn forward(
+    pub(crate) async fn forward(
         &self,
         address: SocketAddr,
         speech: Speech,
@@ -186,7 +204,7 @@ impl Worker {
     }
 
     /// The response as it comes, without what was meant for the connection to the instance.
-    fn relay(
+    pub(crate) fn relay(
         self: &Rc<Self>,
         address: SocketAddr,
         response: Response<Incoming>,
@@ -223,7 +241,7 @@ const GRPC_STATUS: header::HeaderName = header::HeaderName::from_static("grpc-st
 
 /// What an instance is spoken to in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Speech {
+pub(crate) enum Speech {
     /// HTTP/1.1.
     Http,
     /// HTTP/2 with prior knowledge.
@@ -231,12 +249,12 @@ enum Speech {
 }
 
 /// The connection that an answer comes over.
-enum Way {
+pub(crate) enum Way {
     Own(Link),
     Shared(Stream),
 }
 
-enum Refused {
+pub(crate) enum Refused {
     Connect,
     Broken,
     Client,
@@ -244,11 +262,20 @@ enum Refused {
 }
 
 impl Refused {
+    /// How it is counted.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect => Outcome::Refused,
+            Self::Broken => Outcome::Reset,
+            Self::Client | Self::Long => Outcome::ClientGone,
+        }
+    }
+
     fn by(error: &hyper::Error) -> Self {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<upstream::Cut>());
         match cause {
             Some(upstream::Cut::Long) => Self::Long,
-            Some(upstream::Cut::Client(_)) => Self::Client,
+            Some(upstream::Cut::Client(_) | upstream::Cut::Copy) => Self::Client,
             None if error.is_user() => Self::Client,
             None => Self::Broken,
         }

@@ -1,6 +1,9 @@
 //! What workers look up for every request: routes, splits and instances, compiled from the snapshots held.
 
-use crate::count::{Counter, Under};
+use crate::{
+    aside::{Aside, Asked},
+    count::{Counter, Under},
+};
 use davy_core::{Millis, Route};
 use std::{
     net::SocketAddr,
@@ -13,7 +16,16 @@ use std::{
 /// Every service's route, the most specific first.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    pub routes: Vec<(Route, Arc<Service>)>,
+    pub routes: Vec<Entry>,
+}
+
+/// One route.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub route: Route,
+    pub service: Arc<Service>,
+    /// Whether it is the canary's own.
+    pub canary: bool,
 }
 
 /// One service as it is served now.
@@ -26,6 +38,8 @@ pub(crate) struct Service {
     pub fallen: bool,
     pub timeout: Millis,
     pub unserved: Arc<AtomicU64>,
+    /// None for a plain split.
+    pub aside: Option<Aside>,
 }
 
 /// One release and its share.
@@ -44,26 +58,37 @@ pub(crate) struct Instance {
     pub healthy: Arc<AtomicBool>,
     pub counter: Arc<Counter>,
     pub in_flight: Arc<AtomicU64>,
+    /// What is no evidence: requests that belong to the canary, and copies.
+    pub apart: Option<Apart>,
+}
+
+/// Counts that are no evidence.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    pub matched: Arc<Counter>,
+    pub mirrored: Arc<Counter>,
 }
 
 /// Where a request goes.
 pub(crate) struct Chosen {
     pub address: SocketAddr,
     pub under: Under,
+    /// Whether another release than the canary answers, by weight: such a request may be copied.
+    pub by_stable: bool,
 }
 
 impl Table {
-    pub(crate) fn new(mut routes: Vec<(Route, Arc<Service>)>) -> Self {
-        routes.sort_by_key(|(route, _)| (route.host.is_none(), std::cmp::Reverse(route.path.len())));
+    pub(crate) fn new(mut routes: Vec<Entry>) -> Self {
+        routes.sort_by_key(|entry| (entry.route.host.is_none(), std::cmp::Reverse(entry.route.path.len())));
         Self { routes }
     }
 
-    /// The service of a host (without port) and a path.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Arc<Service>> {
+    /// The service of a host (without port) and a path, and whether the route is its canary's own.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<(&Arc<Service>, bool)> {
         let fits = |route: &Route| {
             route.host.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(host)) && is_under(path, &route.path)
         };
-        self.routes.iter().find(|(route, _)| fits(route)).map(|(_, service)| service)
+        self.routes.iter().find(|entry| fits(&entry.route)).map(|entry| (&entry.service, entry.canary))
     }
 }
 
@@ -74,12 +99,18 @@ fn is_under(path: &str, prefix: &str) -> bool {
 }
 
 impl Service {
-    /// Draws a release by weight and takes an instance of it. None when nothing can be asked at all.
-    pub(crate) fn choose(&self, draw: u16) -> Option<Chosen> {
-        let by_weight = self.targets.iter().position(|target| draw < target.until);
+    /// Finds the release of a request and takes an instance of it. None when nothing can be asked at all.
+    pub(crate) fn choose(&self, asked: Asked) -> Option<Chosen> {
+        let by_weight = |draw| self.targets.iter().position(|target| draw < target.until);
+        let wanted = match (&asked, &self.aside) {
+            (Asked::Matched, Some(aside)) => Some(aside.canary),
+            (Asked::Draw(draw), _) => by_weight(*draw),
+            (Asked::Client(client), _) => by_weight(client.draw),
+            (Asked::Matched, None) => None,
+        };
         let target = match self.fallback {
             Some(fallback) if self.fallen => fallback,
-            _ => by_weight?,
+            _ => wanted?,
         };
         let healthy = self.healthy(target);
         let target = match (healthy, self.fallback) {
@@ -87,17 +118,40 @@ impl Service {
             (None, Some(fallback)) if self.healthy(fallback).is_some() => fallback,
             _ => target,
         };
-        let target = &self.targets[target];
-        let count = target.instances.len();
-        let start = target.next.fetch_add(1, Relaxed);
-        let in_turn = (0..count).map(|offset| &target.instances[(start.wrapping_add(offset)) % count]);
-        let instance =
-            in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())?;
-        let under = Under::new(instance.counter.clone(), instance.in_flight.clone());
-        Some(Chosen { address: instance.address, under })
+        let instance = self.targets[target].next()?;
+        let by_stable = self.aside.as_ref().is_some_and(|aside| aside.canary != target) && !self.fallen;
+        let counter = match (&asked, &instance.apart) {
+            (Asked::Matched, Some(apart)) => &apart.matched,
+            _ => &instance.counter,
+        };
+        let mut under = Under::new(counter.clone(), instance.in_flight.clone());
+        let by_stable = by_stable && !matches!(asked, Asked::Matched);
+        if let Asked::Client(client) = asked {
+            under.of(client);
+        }
+        Some(Chosen { address: instance.address, under, by_stable })
+    }
+
+    /// A healthy instance of the canary, for a copy.
+    pub(crate) fn copied(&self) -> Option<(SocketAddr, Under)> {
+        let aside = self.aside.as_ref()?;
+        self.healthy(aside.canary)?;
+        let instance = self.targets[aside.canary].next()?;
+        let counter = &instance.apart.as_ref()?.mirrored;
+        Some((instance.address, Under::new(counter.clone(), instance.in_flight.clone())))
     }
 
     fn healthy(&self, target: usize) -> Option<&Instance> {
         self.targets[target].instances.iter().find(|instance| instance.healthy.load(Relaxed))
+    }
+}
+
+impl Target {
+    /// The instances in turn: the next healthy one, else the next.
+    fn next(&self) -> Option<&Instance> {
+        let count = self.instances.len();
+        let start = self.next.fetch_add(1, Relaxed);
+        let in_turn = (0..count).map(|offset| &self.instances[(start.wrapping_add(offset)) % count]);
+        in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())
     }
 }

@@ -1,6 +1,6 @@
 //! Connections to instances: one small pool for each worker thread, the most recently used first.
 
-use crate::deadlines::Deadlines;
+use crate::{deadlines::Deadlines, mirror::Pieces};
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -88,6 +88,10 @@ impl Link {
 pub(crate) enum Sent {
     Streamed(Incoming),
     Watched(Incoming, Rc<Upload>),
+    /// Watched, and its pieces are given to a copy while that takes them.
+    Copied(Incoming, Rc<Upload>, Option<Pieces>),
+    /// The pieces of another request's body.
+    Copy(tokio::sync::mpsc::Receiver<Option<Bytes>>),
     Empty,
 }
 
@@ -109,6 +113,26 @@ pub(crate) enum Cut {
     Client(#[from] hyper::Error),
     #[error("it is longer than allowed")]
     Long,
+    #[error("the request that it copies ended too soon, or was quicker")]
+    Copy,
+}
+
+impl Upload {
+    fn watch(&self, body: &mut Incoming, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let polled = Pin::new(body).poll_frame(context);
+        self.waits.set(polled.is_pending());
+        if polled.is_ready() {
+            self.moved.set(Instant::now());
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.bytes.set(self.bytes.get() + length);
+            if self.bytes.get() > self.limit {
+                return Poll::Ready(Some(Err(Cut::Long)));
+            }
+        }
+        polled.map_err(Cut::Client)
+    }
 }
 
 impl Body for Sent {
@@ -118,35 +142,49 @@ impl Body for Sent {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Self::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Cut::Client),
-            Self::Watched(body, upload) => {
-                let polled = Pin::new(body).poll_frame(context);
-                upload.waits.set(polled.is_pending());
-                if polled.is_ready() {
-                    upload.moved.set(Instant::now());
-                }
-                if let Poll::Ready(Some(Ok(frame))) = &polled {
-                    let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    upload.bytes.set(upload.bytes.get() + length);
-                    if upload.bytes.get() > upload.limit {
-                        return Poll::Ready(Some(Err(Cut::Long)));
+            Self::Watched(body, upload) => upload.watch(body, context),
+            Self::Copied(body, upload, pieces) => {
+                let polled = upload.watch(body, context);
+                let piece = match &polled {
+                    Poll::Pending => return polled,
+                    Poll::Ready(Some(Ok(frame))) => frame.data_ref().cloned().map(Some),
+                    Poll::Ready(None) => Some(None),
+                    Poll::Ready(Some(Err(_))) => {
+                        *pieces = None;
+                        return polled;
                     }
+                };
+                let ends = piece.as_ref().is_some_and(Option::is_none) || body.is_end_stream();
+                let mut given = piece.into_iter().chain(ends.then_some(None));
+                // A copy that cannot keep up is given up: the request does not wait.
+                if let Some(open) = pieces
+                    && given.any(|piece| open.try_send(piece).is_err())
+                {
+                    *pieces = None;
                 }
-                polled.map_err(Cut::Client)
+                polled
             }
+            Self::Copy(pieces) => match std::task::ready!(pieces.poll_recv(context)) {
+                Some(Some(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(None) => Poll::Ready(None),
+                None => Poll::Ready(Some(Err(Cut::Copy))),
+            },
             Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Streamed(body) | Self::Watched(body, _) => body.is_end_stream(),
+            Self::Streamed(body) | Self::Watched(body, _) | Self::Copied(body, ..) => body.is_end_stream(),
+            Self::Copy(_) => false,
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Streamed(body) | Self::Watched(body, _) => body.size_hint(),
+            Self::Streamed(body) | Self::Watched(body, _) | Self::Copied(body, ..) => body.size_hint(),
+            Self::Copy(_) => SizeHint::default(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct Worker {
     pub body_limit: Option<u64>,
     /// Whether each answer is the last of its connection.
     pub is_ending: Cell<bool>,
+    /// Copies of requests under way.
+    pub copies: Cell<u32>,
     gate: Arc<Gate>,
     refused: Cell<usize>,
     looks: Cell<u64>,
@@ -84,6 +86,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         tls,
         body_limit,
         is_ending: Cell::new(false),
+        copies: Cell::new(0),
         gate,
         refused: Cell::new(0),
         looks: Cell::new(0),

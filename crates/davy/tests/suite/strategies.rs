@@ -110,3 +110,24 @@ fn recreate_says_that_it_interrupts_and_never_runs_two_versions() {
     load.stop();
     host.down();
 }
+
+#[test]
+fn a_canarys_steps_match_mirror_scale_and_keep_clients() {
+    let steps = "[{ weight: 0%, mirror: 50%, match: { header: { X-Canary: always } } }, 50%, 100%]";
+    let strategy = format!("canary: {{ steps: {steps}, scale: weight, sticky: true, hold: 2s, deadline: 60s }}");
+    let host = serving(&strategy);
+    let load = Load::start(&host.gateway);
+    host.write("v2", &rollout(&strategy));
+    assert!(host.davy(&["deploy"]).status.success());
+    let tried = host.until("tried", |status| status["aside"]["requests"].as_u64() > Some(20));
+    assert_eq!((&tried["weight"]["intended"], &tried["canary"]["requests"]), (&0.into(), &0.into()));
+    let canaries = || host.processes().iter().filter(|words| words.contains("--version v2")).count();
+    assert_eq!(canaries(), 1, "as many instances as the weight needs");
+    let shown = text(&host.davy(&["rollout", "status"]));
+    assert!(shown.contains("aside") && shown.contains("no evidence"), "{shown}");
+    host.until("promoted", |status| status["state"] == "promoted");
+    let (sent, failed) = load.stop();
+    assert!(sent > 200 && failed == 0, "{failed} of {sent}");
+    assert!(host.davy(&["audit", "verify"]).status.success());
+    host.down();
+}
