@@ -2,8 +2,11 @@
 
 mod control;
 mod counts;
+mod frames;
 mod house;
 mod http;
 mod http2;
 mod keeper;
+mod limits;
+mod smuggling;
 mod tls;
