@@ -65,7 +65,10 @@ pub(crate) enum Command {
     },
     /// The gateway's own process; `davy up` starts it
     #[command(hide = true)]
-    Gateway(Gateway),
+    Gateway {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     #[command(hide = true)]
     Shim {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -128,6 +131,8 @@ pub(crate) struct Up {
     /// Where the gateway listens for the services' traffic; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub gateway: std::net::SocketAddr,
+    #[command(flatten)]
+    pub features: crate::gateway::Asked,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -258,16 +263,4 @@ pub(crate) enum Config {
         /// Such as `E014`
         code: String,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Gateway {
-    #[arg(long)]
-    pub listen: std::net::SocketAddr,
-    #[arg(long)]
-    pub control: PathBuf,
-    #[arg(long)]
-    pub state: PathBuf,
-    #[arg(long, default_value_t = 1)]
-    pub threads: usize,
 }

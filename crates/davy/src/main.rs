@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod commands;
 mod exit;
+mod gateway;
 mod home;
 mod load;
 mod output;

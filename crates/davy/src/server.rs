@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use davy_engine::{Engine, Ports, store::Sqlite};
-use davy_gateway::{Client, Keeper, KeeperOptions};
+use davy_gateway::{Client, Features, Keeper, KeeperOptions};
 use davy_ports::Telemetry;
 use davy_server::Stop;
 use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -42,6 +42,7 @@ impl Server {
         home: Home,
         listen: SocketAddr,
         gateway: SocketAddr,
+        features: Features,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         if !listen.ip().is_loopback() {
@@ -50,7 +51,7 @@ impl Server {
         }
         let fresh = !home.data.exists();
         let data = home.data.clone();
-        let started = Self::assemble(home, listen, gateway, telemetry).await;
+        let started = Self::assemble(home, listen, gateway, features, telemetry).await;
         if started.is_err() && fresh {
             // Nothing of a server that never ran is worth keeping.
             std::fs::remove_dir_all(data).ok();
@@ -62,6 +63,7 @@ impl Server {
         home: Home,
         listen: SocketAddr,
         gateway: SocketAddr,
+        features: Features,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         home.create()?;
@@ -84,6 +86,7 @@ impl Server {
             control: home.control(),
             state: home.gateway_state(),
             log: home.data.join("gateway.log"),
+            features,
         })
         .await?;
         let keeper = Arc::new(keeper);

@@ -67,14 +67,18 @@ async fn plain(worker: Rc<Worker>, mut socket: Socket, peer: Peer, watched: Rc<W
     if protocol == Protocol::Http2 {
         return Box::pin(http2(worker, socket, Bytes::new(), peer, watched)).await;
     }
+    let mut first = Bytes::new();
     loop {
-        // Nothing is held for a connection that says nothing but its socket.
-        let Some(first) = first_bytes(&mut socket, &watched).await else { return };
-        if first.starts_with(PREFACE) {
-            return Box::pin(http2(worker, socket, first, peer, watched)).await;
+        if first.is_empty() {
+            // Nothing is held for a connection that says nothing but its socket.
+            let Some(begun) = first_bytes(&mut socket, &watched).await else { return };
+            if begun.starts_with(PREFACE) {
+                return Box::pin(http2(worker, socket, begun, peer, watched)).await;
+            }
+            first = begun;
         }
         match Box::pin(http1(&worker, socket, first, &peer, &watched)).await {
-            Some(slept) => socket = slept,
+            Some(slept) => (socket, first) = slept,
             None => return,
         }
     }
@@ -103,14 +107,14 @@ async fn first_bytes(socket: &mut Socket, watched: &Watched) -> Option<Bytes> {
     }
 }
 
-/// Serves HTTP/1; what is given back has fallen asleep.
+/// Serves HTTP/1; what is given back has fallen asleep, with what it has read of its next request.
 async fn http1(
     worker: &Rc<Worker>,
     socket: Socket,
     first: Bytes,
     peer: &Rc<Peer>,
     watched: &Rc<Watched>,
-) -> Option<Socket> {
+) -> Option<(Socket, Bytes)> {
     let (to, from, pace) = (worker.clone(), peer.clone(), watched.pace.clone());
     let service = service_fn(move |request| {
         let (worker, peer, busy) = (to.clone(), from.clone(), pace.begin());
@@ -149,8 +153,8 @@ async fn http1(
         }
         None => {
             let asleep = watched.sleeps();
-            let parts = serving.into_parts().filter(|parts| asleep && parts.read_buf.is_empty())?;
-            Some(parts.io.into_inner().into_socket())
+            let parts = serving.into_parts().filter(|_| asleep)?;
+            Some((parts.io.into_inner().into_socket(), parts.read_buf))
         }
     }
 }
@@ -206,7 +210,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let worker = self.0.clone();
         tokio::task::spawn_local(async move {
-            if !stall::guard(&worker.deadlines, stream).await {
+            if !stall::guard(&worker.deadlines, worker.limits.half_slow(), stream).await {
                 worker.meters.slow_readers.add();
             }
         });

@@ -4,7 +4,7 @@ use crate::{
     headers,
     pace::Busy,
     peer::Peer,
-    proxy::{Body, own, without_port},
+    proxy::{Body, last, without_port},
     stall,
     worker::Worker,
 };
@@ -47,17 +47,15 @@ impl Worker {
 
     /// The answer to what goes to no instance.
     fn refused(&self, request: &Request<Incoming>, peer: &Peer) -> Option<Response<Body>> {
-        let mut refusal = if let Some(why) = headers::ambiguous(request) {
+        if let Some(why) = headers::ambiguous(request) {
             self.meters.malformed.add();
-            own(StatusCode::BAD_REQUEST, "G400", why)
-        } else if self.body_limit.is_some_and(|limit| request.body().size_hint().lower() > limit) {
+            return Some(last(StatusCode::BAD_REQUEST, "G400", why));
+        }
+        if self.limits.body.is_some_and(|limit| request.body().size_hint().lower() > limit) {
             self.meters.long_bodies.add();
-            own(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed")
-        } else {
-            return if peer.is_secure { None } else { self.redirected(request) };
-        };
-        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Some(refusal)
+            return Some(last(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed"));
+        }
+        if peer.is_secure { None } else { self.redirected(request) }
     }
 }
 

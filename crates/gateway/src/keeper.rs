@@ -1,6 +1,6 @@
 //! Sees to it that a gateway runs: adopts the one that does, starts one that does not, and starts it again when it dies.
 
-use crate::{Client, Hello};
+use crate::{Client, Features, Hello};
 use davy_ports::Error;
 use std::{
     fs::{self, OpenOptions},
@@ -30,6 +30,8 @@ pub struct KeeperOptions {
     pub state: PathBuf,
     /// What it writes goes here.
     pub log: PathBuf,
+    /// What it does beyond plain HTTP.
+    pub features: Features,
 }
 
 /// Keeps one gateway running.
@@ -129,6 +131,7 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
         .arg(&options.control)
         .arg("--state")
         .arg(&options.state)
+        .args(options.features.words())
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(copy)

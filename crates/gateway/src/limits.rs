@@ -26,12 +26,11 @@ pub(crate) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub(crate) const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that a client may take back before they are looked at (rapid reset, CVE-2023-44487).
 pub(crate) const RESETS: usize = 20;
-/// Streams that a client may end by breaking the protocol.
-pub(crate) const ERRORS: usize = 64;
-/// The slowest upload, over any half a minute before the instance answers: 1 KiB.
-pub(crate) const UPLOAD: (Duration, u64) = (Duration::from_secs(30), 1024);
-/// How long an HTTP/2 client may leave no room for an answer; up to twice that passes until it is seen.
-pub(crate) const STALLED: Duration = Duration::from_secs(30);
+/// Streams that a client may open beyond the limit or end by breaking the protocol. It may open many before it is told the
+/// limit.
+pub(crate) const ERRORS: usize = 512;
+/// The slowest upload before its instance answers: so many bytes in half of the time that a client may be slow.
+pub(crate) const UPLOAD: u64 = 1024;
 
 /// The limits that a person may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +41,32 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// The longest body of a request, in bytes; none: the services decide.
     pub body: Option<u64>,
+    /// How long a client may take for a request's head once it has begun, in seconds.
+    pub head_timeout: u32,
+    /// How long a connection may be idle, in seconds.
+    pub idle_timeout: u32,
+    /// How long a client may take nothing of an answer or send next to nothing of a body, in seconds.
+    pub slow_timeout: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 20_000, connections_per_client: 5_000, body: None }
+        Self {
+            connections: 20_000,
+            connections_per_client: 5_000,
+            body: None,
+            head_timeout: 15,
+            // Longer than what is in front of a gateway usually keeps a connection.
+            idle_timeout: 75,
+            slow_timeout: 60,
+        }
+    }
+}
+
+impl Limits {
+    /// In so long a client is looked at twice before it is slow.
+    pub(crate) fn half_slow(&self) -> Duration {
+        Duration::from_secs(u64::from(self.slow_timeout)) / 2
     }
 }
 

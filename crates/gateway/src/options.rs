@@ -49,7 +49,8 @@ impl Options {
     /// What follows `davy gateway`.
     pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] \
         [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] [--connections NUMBER] \
-        [--connections-per-client NUMBER] [--body-limit BYTES]";
+        [--connections-per-client NUMBER] [--body-limit SIZE] \
+        [--head-timeout 15s] [--idle-timeout 75s] [--slow-timeout 60s]";
 
     /// Reads the words of a command line, see [`Self::USAGE`].
     ///
@@ -83,6 +84,19 @@ impl Options {
 }
 
 impl Features {
+    /// Reads options by their names, as [`Options::parse`] does.
+    ///
+    /// # Errors
+    /// Says which one cannot be read, or what does not go together.
+    pub fn read<'a>(named: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let mut features = Self::default();
+        for (name, value) in named {
+            features.set(name, value)?;
+        }
+        features.check()?;
+        Ok(features)
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         fn read<T: std::str::FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, String> {
             value.parse().map_err(|why| format!("{name} {value}: {why}"))
@@ -99,17 +113,17 @@ impl Features {
             }
             "--connections" => self.limits.connections = read(name, value)?,
             "--connections-per-client" => self.limits.connections_per_client = read(name, value)?,
-            "--body-limit" => self.limits.body = Some(read(name, value)?),
+            "--body-limit" => self.limits.body = Some(size(value).map_err(|why| format!("{name} {value}: {why}"))?),
+            "--head-timeout" => self.limits.head_timeout = read(name, seconds(value))?,
+            "--idle-timeout" => self.limits.idle_timeout = read(name, seconds(value))?,
+            "--slow-timeout" => self.limits.slow_timeout = read(name, seconds(value))?,
             _ => return Err(format!("{name} is not known")),
         }
         Ok(())
     }
 
-    /// What does not go together.
-    ///
-    /// # Errors
-    /// Says what is missing.
-    pub fn check(&self) -> Result<(), String> {
+    /// Says what does not go together.
+    fn check(&self) -> Result<(), String> {
         match (&self.tls, &self.certificates) {
             (Some(_), None) => Err("a TLS listener needs a folder of certificates".to_owned()),
             (None, Some(_)) => Err("certificates need a TLS listener".to_owned()),
@@ -143,6 +157,28 @@ impl Features {
         let per_client = limits.connections_per_client;
         say("--connections-per-client", (per_client != usual.connections_per_client).then(|| per_client.to_string()));
         say("--body-limit", limits.body.map(|bytes| bytes.to_string()));
+        let mut time = |name, seconds: u32, usual| say(name, (seconds != usual).then(|| format!("{seconds}s")));
+        time("--head-timeout", limits.head_timeout, usual.head_timeout);
+        time("--idle-timeout", limits.idle_timeout, usual.idle_timeout);
+        time("--slow-timeout", limits.slow_timeout, usual.slow_timeout);
         words
     }
+}
+
+/// `15s`, or so many seconds.
+fn seconds(text: &str) -> &str {
+    text.strip_suffix('s').unwrap_or(text)
+}
+
+/// `64MiB`, or so many bytes.
+fn size(text: &str) -> Result<u64, &'static str> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match &text[digits..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("write it with its unit, such as 64MiB (KiB, MiB, GiB)"),
+    };
+    text[..digits].parse::<u64>().ok().and_then(|amount| amount.checked_mul(factor)).ok_or("no number, or too large")
 }

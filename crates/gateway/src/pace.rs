@@ -1,6 +1,7 @@
 //! How one client's connection moves, looked at once a second: so that who is slow or idle is let go without a timer for
 //! each request, and a request costs two additions.
 
+use crate::limits::Limits;
 use bytes::{Buf, Bytes};
 use std::{
     cell::{Cell, RefCell},
@@ -18,14 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The time between two looks.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
-/// Looks that a client may take for a request's head once it has begun.
-const HEAD: u32 = 15;
-/// Looks that a connection may be idle.
-const IDLE: u32 = 75;
 /// Looks after which an idle connection gives its buffers back.
 const SLEEP: u32 = 3;
-/// Looks that a client may take nothing of an answer.
-const STALLED: u32 = 60;
+/// Looks that one who was asked to end may take, before it is cut off.
+const GRACE: u32 = 3;
 
 /// What a connection has done; written by its socket and its requests. Atomic only because a socket that changes protocol
 /// has to be sendable: one thread uses it.
@@ -147,7 +144,7 @@ impl Watched {
     }
 
     /// Looks once; whom it lets go, and why.
-    pub(crate) fn look(&self) -> Option<Slow> {
+    pub(crate) fn look(&self, limits: &Limits) -> Option<Slow> {
         let begun = self.pace.begun.load(Relaxed);
         let quiet = self.begun.replace(begun) == begun && !self.pace.is_active();
         self.idle.set(if quiet { self.idle.get() + 1 } else { 0 });
@@ -155,26 +152,19 @@ impl Watched {
         let written = self.pace.written.load(Relaxed);
         let stalled = self.written.replace(written) == written && self.pace.blocked.load(Relaxed);
         self.stalled.set(if stalled { self.stalled.get() + 1 } else { 0 });
-        if self.stalled.get() >= STALLED {
+        if self.stalled.get() >= limits.slow_timeout {
             self.ask(Ask::Cut);
-            return (self.stalled.get() == STALLED).then_some(Slow::Reader);
+            return (self.stalled.get() == limits.slow_timeout).then_some(Slow::Reader);
         }
-        if self.head.get() >= HEAD {
+        if self.head.get() >= limits.head_timeout {
             self.pace.late.store(true, Relaxed);
-            self.ask(Ask::Finish);
-            // Whoever is not gone by that is cut off.
-            if self.head.get() > HEAD + 2 {
-                self.ask(Ask::Cut);
-            }
-            return (self.head.get() == HEAD).then_some(Slow::Head);
+            self.ask(if self.head.get() > limits.head_timeout + GRACE { Ask::Cut } else { Ask::Finish });
+            return (self.head.get() == limits.head_timeout).then_some(Slow::Head);
         }
-        match self.idle.get() {
-            IDLE.. if self.idle.get() > IDLE + 5 => self.ask(Ask::Cut),
-            IDLE.. => self.ask(Ask::Finish),
-            SLEEP if self.ask.get() == Ask::GoOn && self.pace.is_quiet() => {
-                self.ask(Ask::Sleep);
-            }
-            _ => {}
+        if self.idle.get() >= limits.idle_timeout {
+            self.ask(if self.idle.get() > limits.idle_timeout + GRACE { Ask::Cut } else { Ask::Finish });
+        } else if self.idle.get() == SLEEP && self.ask.get() == Ask::GoOn && self.pace.is_quiet() {
+            self.ask(Ask::Sleep);
         }
         None
     }
@@ -190,10 +180,10 @@ impl Connections {
     }
 
     /// Looks at all and forgets those that are gone. Tells whom it let go, and why.
-    pub(crate) fn look(&self, mut slow: impl FnMut(Slow)) {
+    pub(crate) fn look(&self, limits: &Limits, mut slow: impl FnMut(Slow)) {
         self.0.borrow_mut().retain(|watched| {
             let is_there = Rc::strong_count(watched) > 1;
-            if is_there && let Some(why) = watched.look() {
+            if is_there && let Some(why) = watched.look(limits) {
                 slow(why);
             }
             is_there

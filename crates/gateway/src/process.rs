@@ -71,7 +71,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone());
     let phase = watch::Sender::new(Phase::Serve);
     let limits = features.limits;
-    let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, body_limit: limits.body };
+    let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, limits };
     for number in 0..options.threads.max(1) {
         let mut doors = vec![plain.door(false)?];
         if let Some(secure) = &secure {

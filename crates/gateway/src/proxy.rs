@@ -74,17 +74,17 @@ impl Worker {
             }
             Ok(Err(Refused::Client)) => {
                 under.end(Outcome::ClientGone);
-                return own(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon");
+                return last(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon");
             }
             Ok(Err(Refused::Long)) => {
                 self.meters.long_bodies.add();
                 under.end(Outcome::ClientGone);
-                return own(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed");
+                return last(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed");
             }
             Err(Late::Client) => {
                 self.meters.slow_bodies.add();
                 under.end(Outcome::ClientGone);
-                return own(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time");
+                return last(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time");
             }
             Err(Late::Instance) => {
                 under.end(Outcome::Timeout);
@@ -113,7 +113,7 @@ impl Worker {
         timeout: Duration,
     ) -> Result<Result<(Response<Incoming>, Way), Refused>, Late> {
         let mut from = Instant::now();
-        let limit = self.body_limit.unwrap_or(u64::MAX);
+        let limit = self.limits.body.unwrap_or(u64::MAX);
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
         let watched = upload.clone();
         let request = request.map(|body| match pieces {
@@ -126,9 +126,8 @@ impl Worker {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
                 return Ok(done);
             }
-            let (span, least) = limits::UPLOAD;
-            if upload.waits.get() && since.elapsed() >= span {
-                if upload.bytes.get() - came < least {
+            if upload.waits.get() && since.elapsed() >= self.limits.half_slow() {
+                if upload.bytes.get() - came < limits::UPLOAD {
                     return Err(Late::Client);
                 }
                 (since, came) = (Instant::now(), upload.bytes.get());
@@ -339,6 +338,13 @@ fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut u
         parts.headers.insert(header::UPGRADE, protocol);
     }
     Response::from_parts(parts, Body::Own(None))
+}
+
+/// An answer to a request whose body will not be read to its end: the connection cannot go on.
+pub(crate) fn last(status: StatusCode, code: &str, why: &str) -> Response<Body> {
+    let mut response = own(status, code, why);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// An answer of the gateway's own.

@@ -1,11 +1,11 @@
 //! HTTP/2 streams whose client leaves no room for the answer: the connection lives, so only the stream can tell.
 
-use crate::{deadlines::Deadlines, limits};
+use crate::deadlines::Deadlines;
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 thread_local! {
@@ -18,8 +18,8 @@ pub(crate) fn asks() {
     ASKED.set(true);
 }
 
-/// Moves a stream; false when its client has left no room for too long. Dropped, the stream is reset.
-pub(crate) async fn guard(deadlines: &Deadlines, stream: impl Future<Output = ()>) -> bool {
+/// Moves a stream; false when its client has left no room for a whole period. Dropped, the stream is reset.
+pub(crate) async fn guard(deadlines: &Deadlines, period: Duration, stream: impl Future<Output = ()>) -> bool {
     let asked = Cell::new(0_u64);
     let mut stream = pin!(stream);
     let mut moving = pin!(poll_fn(|context| {
@@ -31,7 +31,7 @@ pub(crate) async fn guard(deadlines: &Deadlines, stream: impl Future<Output = ()
     loop {
         let before = asked.get();
         // The look at the end of this time moves the stream, too: one that waits for its answer asks again then.
-        if deadlines.until(Instant::now() + limits::STALLED, moving.as_mut()).await.is_some() {
+        if deadlines.until(Instant::now() + period, moving.as_mut()).await.is_some() {
             return true;
         }
         if asked.get() == before {

@@ -3,7 +3,7 @@
 use crate::{
     connection,
     deadlines::Deadlines,
-    limits::{Full, Gate},
+    limits::{Full, Gate, Limits},
     meters::Meters,
     pace::{self, Ask, Connections, Slow},
     peer::Peer,
@@ -30,7 +30,7 @@ pub(crate) struct Common {
     pub meters: Arc<Meters>,
     pub gate: Arc<Gate>,
     pub tls: Option<Tls>,
-    pub body_limit: Option<u64>,
+    pub limits: Limits,
 }
 
 /// One worker thread's own things.
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub connections: Connections,
     pub meters: Arc<Meters>,
     pub tls: Option<Tls>,
-    pub body_limit: Option<u64>,
+    pub limits: Limits,
     /// Whether each answer is the last of its connection.
     pub is_ending: Cell<bool>,
     /// Copies of requests under way.
@@ -74,7 +74,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let deadlines = Rc::new(Deadlines::new());
-    let Common { table, meters, gate, tls, body_limit } = common;
+    let Common { table, meters, gate, tls, limits } = common;
     let worker = Rc::new(Worker {
         table,
         pool: Pool::new(deadlines.clone()),
@@ -84,7 +84,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         connections: Connections::default(),
         meters,
         tls,
-        body_limit,
+        limits,
         is_ending: Cell::new(false),
         copies: Cell::new(0),
         gate,
@@ -197,7 +197,7 @@ impl Worker {
         if self.looks.get().is_multiple_of(60) {
             self.shared.tidy();
         }
-        self.connections.look(|slow| match slow {
+        self.connections.look(&self.limits, |slow| match slow {
             Slow::Head => self.meters.slow_heads.add(),
             Slow::Reader => self.meters.slow_readers.add(),
         });

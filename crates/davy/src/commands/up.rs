@@ -1,7 +1,7 @@
 //! `davy up` and `davy down`, and the processes that a server starts.
 
 use crate::{
-    cli::{Down, Gateway, Server as Asked, Up},
+    cli::{Down, Server as Asked, Up},
     client::Client,
     exit::{DONE, Exit, Failure},
     home::{self, Home, LastUp},
@@ -21,7 +21,7 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         None => Home::find(None)?,
     };
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
-    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, None).await?;
+    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, asked.features.read()?, None).await?;
     let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
     home::remember(&last)?;
     match json {
@@ -94,14 +94,11 @@ async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
 }
 
 /// The gateway's own process.
-pub(crate) fn gateway(asked: Gateway) -> Result<Exit, Failure> {
+pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
     server::log();
-    davy_gateway::run(davy_gateway::Options {
-        listen: asked.listen,
-        control: asked.control,
-        state: asked.state,
-        threads: asked.threads,
-    })?;
+    let options = davy_gateway::Options::parse(words)
+        .map_err(|why| Failure::new(Exit::Usage, "D072", why).hint(davy_gateway::Options::USAGE))?;
+    davy_gateway::run(options)?;
     Ok(DONE)
 }
 

@@ -1,7 +1,7 @@
 //! A gateway is started or adopted, and started again when it is gone.
 
 use crate::house::{Instance, key, steady, until};
-use davy_gateway::{Client, Keeper, KeeperOptions};
+use davy_gateway::{Client, Features, Keeper, KeeperOptions};
 use davy_ports::Router;
 use std::{net::SocketAddr, path::Path, sync::Arc};
 use tempfile::TempDir;
@@ -13,6 +13,7 @@ fn options(folder: &Path, listen: &str) -> KeeperOptions {
         control: folder.join("control"),
         state: folder.join("state"),
         log: folder.join("log"),
+        features: Features::default(),
     }
 }
 

@@ -3,8 +3,11 @@
 mod aside;
 mod control;
 mod counts;
+mod frames;
 mod house;
 mod http;
 mod http2;
 mod keeper;
+mod limits;
+mod smuggling;
 mod tls;
