@@ -42,15 +42,14 @@ impl Reader {
         let Some(map) = self.map(node, &keys::CANARY) else { return };
         let by_weight = map.get("scale").and_then(|node| self.one_of(node, "`scale`", &["all", "weight"])) == Some(1);
         if let (Strategy::Canary(canary), Some(node)) = (&mut policy.strategy, map.get("steps"))
-            && let Some(steps) = self.steps(node, replicas)
+            && let Some(steps) = self.steps(node, replicas, by_weight)
         {
             canary.steps = steps;
+        } else if let Strategy::Canary(canary) = &mut policy.strategy {
+            canary.steps.iter_mut().for_each(|step| step.scale = scale(by_weight, step.weight));
         }
-        if let Strategy::Canary(Canary { steps, sticky }) = &mut policy.strategy {
+        if let Strategy::Canary(Canary { sticky, .. }) = &mut policy.strategy {
             *sticky = map.get("sticky").and_then(|node| self.flag(node, "`sticky`")).unwrap_or_default();
-            for step in steps.iter_mut().filter(|step| by_weight && step.scale == Scale::All) {
-                step.scale = Scale::Share(step.weight);
-            }
         }
         self.hold(node, &map, policy);
     }
@@ -116,7 +115,7 @@ impl Reader {
         self.fail::<()>(node.span, codes::NOT_ENFORCED, message, hint);
     }
 
-    fn steps(&mut self, node: &Node, replicas: u32) -> Option<Vec<CanaryStep>> {
+    fn steps(&mut self, node: &Node, replicas: u32, by_weight: bool) -> Option<Vec<CanaryStep>> {
         if node.scalar() == Some("auto") {
             self.automatic(node, format!("name the weights: {EXAMPLE}"));
             return None;
@@ -127,7 +126,7 @@ impl Reader {
         let before = self.errors.len();
         let mut steps: Vec<CanaryStep> = Vec::new();
         for item in list {
-            let Some(step) = self.step(item) else { continue };
+            let Some(step) = self.step(item, by_weight) else { continue };
             if let Some(last) = steps.last() {
                 if step.weight <= last.weight {
                     let message = format!("the weights do not rise: {} follows {}", step.weight, last.weight);
@@ -180,8 +179,11 @@ impl Reader {
         good
     }
 
-    fn step(&mut self, item: &Node) -> Option<CanaryStep> {
-        let Value::Map(_) = item.value else { return Some(CanaryStep::at(self.weight(item)?)) };
+    fn step(&mut self, item: &Node, by_weight: bool) -> Option<CanaryStep> {
+        let Value::Map(_) = item.value else {
+            let weight = self.weight(item)?;
+            return Some(CanaryStep { scale: scale(by_weight, weight), ..CanaryStep::at(weight) });
+        };
         let map = self.map(item, &keys::STEP)?;
         let Some(node) = map.get("weight") else {
             return self.fail(item.span, codes::STEPS, "the step has no weight", "such as { weight: 5%, scale: 1 }");
@@ -197,7 +199,7 @@ impl Reader {
         };
         Some(CanaryStep {
             weight,
-            scale: map.get("scale").and_then(|node| self.scale(node)).unwrap_or(Scale::All),
+            scale: map.get("scale").and_then(|node| self.scale(node)).unwrap_or(scale(by_weight, weight)),
             matches: map.get("match").map(|node| self.matches(node)).unwrap_or_default(),
             mirror: map.get("mirror").and_then(|node| self.mirror(node)),
         })
@@ -283,4 +285,9 @@ impl Reader {
             None => self.fail(node.span, codes::UNIT, format!("{what} is {}, no whole percentage", quote(text)), hint),
         }
     }
+}
+
+/// How many instances a step has that does not say.
+const fn scale(by_weight: bool, weight: Weight) -> Scale {
+    if by_weight { Scale::Share(weight) } else { Scale::All }
 }
