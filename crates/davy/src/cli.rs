@@ -30,7 +30,7 @@ pub(crate) struct Server {
 pub(crate) enum Command {
     /// A real canary on this machine, from nothing to its end
     Demo(Demo),
-    /// Write a davy.yaml to start from
+    /// Write a davy.yaml to start from: guessed from a Dockerfile or a Compose file, or a plain one
     Init(Init),
     /// Run the server, in the foreground
     Up(Up),
@@ -108,9 +108,12 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The service's name; else the folder's
+    /// The service's name, or which service of the Compose file; else the folder's
     pub service: Option<String>,
-    /// What starts it
+    /// Guess from this Dockerfile or Compose file; else from what the folder has
+    #[arg(long, value_name = "PATH", conflicts_with = "command")]
+    pub from: Option<PathBuf>,
+    /// What starts it, when it is no container
     #[arg(long, value_name = "COMMAND")]
     pub command: Option<String>,
     /// Where to write

@@ -5,5 +5,6 @@ mod docker;
 #[expect(dead_code, reason = "the place's own tests use the rest")]
 mod engine;
 mod host;
+mod init;
 mod rollouts;
 mod starting;
