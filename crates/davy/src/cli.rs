@@ -63,9 +63,11 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// The gateway's own process; `davy up` starts it
-    #[command(hide = true)]
-    Gateway(Gateway),
+    /// The gateway's own process; `davy up` starts it, unless it runs apart
+    Gateway {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     #[command(hide = true)]
     Shim {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -131,6 +133,9 @@ pub(crate) struct Up {
     /// Where the gateway listens for the services' traffic; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub gateway: std::net::SocketAddr,
+    /// The gateway is a unit or a container of its own: wait for it, never start one
+    #[arg(long)]
+    pub gateway_apart: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -261,16 +266,4 @@ pub(crate) enum Config {
         /// Such as `E014`
         code: String,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Gateway {
-    #[arg(long)]
-    pub listen: std::net::SocketAddr,
-    #[arg(long)]
-    pub control: PathBuf,
-    #[arg(long)]
-    pub state: PathBuf,
-    #[arg(long, default_value_t = 1)]
-    pub threads: usize,
 }

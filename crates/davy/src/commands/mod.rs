@@ -29,7 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Config(command) => config::run(command, json),
         Command::Init(asked) => init::run(&asked, json),
-        Command::Gateway(asked) => up::gateway(asked),
+        Command::Gateway { words } => up::gateway(words),
         Command::Logo { words } => up::logo(words),
         Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, json),
         command => {

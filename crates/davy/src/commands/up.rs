@@ -1,7 +1,8 @@
 //! `davy up` and `davy down`, and the processes that a server starts.
 
 use crate::{
-    cli::{Down, Gateway, Server as Asked, Up},
+    apart,
+    cli::{Down, Server as Asked, Up},
     client::Client,
     exit::{DONE, Exit, Failure},
     home::{self, Home, LastUp},
@@ -21,9 +22,16 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         None => Home::find(None)?,
     };
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    if asked.gateway_apart {
+        apart::gateway(&home).await?;
+    }
     let mut server = Server::start(home.clone(), asked.listen, asked.gateway, None).await?;
     let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
     home::remember(&last)?;
+    if asked.gateway_apart {
+        server.leave_gateway();
+    }
+    apart::ready();
     match json {
         true => output::json(&serde_json::json!({
             "type": "ready",
@@ -94,14 +102,15 @@ async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
 }
 
 /// The gateway's own process.
-pub(crate) fn gateway(asked: Gateway) -> Result<Exit, Failure> {
+pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
+    const USAGE: &str = "davy gateway --data DIR --listen ADDR [--threads N]";
     server::log();
-    davy_gateway::run(davy_gateway::Options {
-        listen: asked.listen,
-        control: asked.control,
-        state: asked.state,
-        threads: asked.threads,
-    })?;
+    let words = apart::words(words)?;
+    let told = words.clone();
+    let options =
+        davy_gateway::Options::parse(words).map_err(|why| Failure::new(Exit::Usage, "D072", why).hint(USAGE))?;
+    apart::ready_when_it_answers(&told)?;
+    davy_gateway::run(options)?;
     Ok(DONE)
 }
 

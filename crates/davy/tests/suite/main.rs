@@ -7,5 +7,6 @@ mod engine;
 mod examples;
 mod host;
 mod init;
+mod install;
 mod rollouts;
 mod starting;
