@@ -6,6 +6,7 @@
 
 mod codes;
 mod diagnostic;
+pub mod draft;
 mod file;
 mod keys;
 mod reader;

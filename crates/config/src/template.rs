@@ -31,7 +31,7 @@ rollout:
 }
 
 /// A YAML scalar in single quotes, or in double quotes if it holds what those cannot.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     if !text.chars().any(|c| c.is_control() || c == '\u{FEFF}') {
         return format!("'{}'", text.replace('\'', "''"));
     }

@@ -30,7 +30,7 @@ pub(crate) struct Server {
 pub(crate) enum Command {
     /// A real canary on this machine, from nothing to its end
     Demo(Demo),
-    /// Write a davy.yaml to start from
+    /// Write a davy.yaml to start from: guessed from a Dockerfile or a Compose file, or a plain one
     Init(Init),
     /// Run the server, in the foreground
     Up(Up),
@@ -63,8 +63,7 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// The gateway's own process; `davy up` starts it
-    #[command(hide = true)]
+    /// The gateway's own process; `davy up` starts it, unless it runs apart
     Gateway {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
@@ -111,9 +110,12 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The service's name; else the folder's
+    /// The service's name, or which service of the Compose file; else the folder's
     pub service: Option<String>,
-    /// What starts it
+    /// Guess from this Dockerfile or Compose file; else from what the folder has
+    #[arg(long, value_name = "PATH", conflicts_with = "command")]
+    pub from: Option<PathBuf>,
+    /// What starts it, when it is no container
     #[arg(long, value_name = "COMMAND")]
     pub command: Option<String>,
     /// Where to write
@@ -133,6 +135,9 @@ pub(crate) struct Up {
     pub gateway: std::net::SocketAddr,
     #[command(flatten)]
     pub features: crate::gateway::Asked,
+    /// The gateway is a unit or a container of its own: wait for it, never start one
+    #[arg(long)]
+    pub gateway_apart: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -138,6 +138,11 @@ impl Server {
         Ok(())
     }
 
+    /// Leaves it to others to start the gateway again when it dies.
+    pub(crate) fn leave_gateway(&self) {
+        self.watching.abort();
+    }
+
     /// Where everything of it is kept.
     pub(crate) fn data(&self) -> PathBuf {
         self.home.data.clone()

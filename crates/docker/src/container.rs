@@ -102,6 +102,16 @@ pub(crate) fn port(container: &Container, image: &ImageInspect) -> Result<u16, E
     }
 }
 
+/// What containers are on.
+pub(crate) struct Network {
+    pub name: String,
+    /// The host's address on it.
+    pub gateway: Option<String>,
+}
+
+/// What a container calls its host, as on a developer's machine.
+const HOST: &str = "host.docker.internal";
+
 /// What to make for an order.
 pub(crate) fn body(
     order: &Order,
@@ -109,7 +119,7 @@ pub(crate) fn body(
     instance: InstanceId,
     port: u16,
     home: &str,
-    network: &str,
+    network: &Network,
 ) -> ContainerCreateBody {
     let workload = &order.release.workload;
     let values = known(&workload.env, Some(port));
@@ -131,7 +141,8 @@ pub(crate) fn body(
         stop_signal: container.stop_signal.clone(),
         labels: Some(labels.write(home)),
         host_config: Some(HostConfig {
-            network_mode: Some(network.to_owned()),
+            network_mode: Some(network.name.clone()),
+            extra_hosts: network.gateway.as_ref().map(|address| vec![format!("{HOST}:{address}")]),
             binds: (!container.volumes.is_empty()).then(|| container.volumes.clone()),
             memory,
             // No swap beyond it: a limit that is not one would only make a leak slow.

@@ -8,7 +8,7 @@ use crate::{
 };
 use bollard::{
     Docker,
-    models::{ContainerInspectResponse, ContainerStateStatusEnum, NetworkCreateRequest},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, Network, NetworkCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -201,10 +201,10 @@ impl DockerPlatform {
         if running.len() < count {
             let image = image::present(&docker, &order.release.digest).await?;
             let port = container::port(container, &image)?;
-            self.ensure_network(&docker).await?;
+            let gateway = self.ensure_network(&docker).await?;
+            let network = container::Network { name: self.network(), gateway };
             for _ in running.len()..count {
                 let (instance, name) = name(order);
-                let network = self.network();
                 let body = container::body(order, container, instance.clone(), port, &self.shared.home, &network);
                 let options = CreateContainerOptionsBuilder::new().name(&name).build();
                 let made = docker.create_container(Some(options), body).await;
@@ -252,28 +252,37 @@ impl DockerPlatform {
         }
     }
 
-    async fn ensure_network(&self, docker: &Docker) -> Result<(), Error> {
+    /// Sees to it that the network is there; gives the host's own address on it.
+    async fn ensure_network(&self, docker: &Docker) -> Result<Option<String>, Error> {
         // The engine makes two networks of one name when it is asked twice.
         let _one = self.shared.network.lock().await;
         let name = self.network();
-        let filters = HashMap::from([("name".to_owned(), vec![name.clone()])]);
-        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-        let there = docker.list_networks(Some(options)).await;
-        let there = there.map_err(|error| failed("list the networks", &error))?;
-        if there.iter().any(|network| network.name.as_ref() == Some(&name)) {
-            return Ok(());
+        if let Some(gateway) = self.gateway(docker, &name).await? {
+            return Ok(gateway);
         }
         let request = NetworkCreateRequest {
-            name,
+            name: name.clone(),
             driver: Some("bridge".to_owned()),
             labels: Some(HashMap::from([(HOME.to_owned(), self.shared.home.clone())])),
             ..Default::default()
         };
         match docker.create_network(request).await {
-            Ok(_) => Ok(()),
-            Err(error) if status(&error) == Some(409) => Ok(()),
-            Err(error) => Err(failed("create the network of the containers", &error)),
+            Ok(_) => {}
+            Err(error) if status(&error) == Some(409) => {}
+            Err(error) => return Err(failed("create the network of the containers", &error)),
         }
+        Ok(self.gateway(docker, &name).await?.flatten())
+    }
+
+    /// The host's address on a network, if there is such a network and it has one.
+    async fn gateway(&self, docker: &Docker, name: &str) -> Result<Option<Option<String>>, Error> {
+        let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
+        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+        let there = docker.list_networks(Some(options)).await;
+        let there = there.map_err(|error| failed("list the networks", &error))?;
+        let found = there.into_iter().find(|network| network.name.as_deref() == Some(name));
+        let address = |network: Network| network.ipam?.config?.into_iter().find_map(|config| config.gateway);
+        Ok(found.map(address))
     }
 
     async fn stop(&self, docker: &Docker, found: Vec<Found>, grace: Millis) -> Result<(), Error> {

@@ -29,11 +29,7 @@ pub const VERSION_HEADER: &str = "x-version";
 /// # Errors
 /// When the port cannot be listened on; the message names it.
 pub async fn serve(options: Options) -> io::Result<()> {
-    let address = SocketAddr::from((options.host, options.port));
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another --port"))
-    })?;
-    serve_on(listener, options).await
+    serve_on(listen(&options).await?, options).await
 }
 
 /// Serves on a listener that is there already; `options.port` is not looked at.
@@ -41,13 +37,82 @@ pub async fn serve(options: Options) -> io::Result<()> {
 /// # Errors
 /// None today: a connection that fails ends alone.
 pub async fn serve_on(listener: TcpListener, options: Options) -> io::Result<()> {
-    let dice = Rc::new(RefCell::new(options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)));
-    let options = Rc::new(options);
-    let connections = tokio::task::LocalSet::new();
-    connections.run_until(accept(listener, options, dice)).await
+    let version = options.version;
+    serve_pages(listener, options, move |path| std::future::ready(page(version, &path))).await
 }
 
-async fn accept(listener: TcpListener, options: Rc<Options>, dice: Rc<RefCell<fastrand::Rng>>) -> io::Result<()> {
+/// An answer to GET.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Content-Type`.
+    pub kind: &'static str,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Page {
+    /// An answer that is well.
+    #[must_use]
+    pub fn new(kind: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status: StatusCode::OK, kind, body: body.into() }
+    }
+}
+
+/// Plain text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+/// A page.
+pub const HTML: &str = "text/html; charset=utf-8";
+
+fn page(version: Version, path: &str) -> Page {
+    match path {
+        "/" => Page::new(HTML, page::html(version)),
+        "/logo.svg" => Page::new("image/svg+xml", page::logo(version)),
+        _ => Page {
+            status: StatusCode::NOT_FOUND,
+            ..Page::new(TEXT, "not found; there is /, /logo.svg, /version and /healthz\n")
+        },
+    }
+}
+
+/// Serves pages of another service in the same way: `/healthz`, `/version`, failures and delays as the options say.
+///
+/// # Errors
+/// None today: a connection that fails ends alone.
+pub async fn serve_pages<Pages, Answer>(listener: TcpListener, options: Options, pages: Pages) -> io::Result<()>
+where
+    Pages: Fn(String) -> Answer + 'static,
+    Answer: Future<Output = Page> + 'static,
+{
+    let dice = RefCell::new(options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed));
+    let service = Rc::new(Service { options, dice, pages });
+    let connections = tokio::task::LocalSet::new();
+    connections.run_until(accept(listener, service)).await
+}
+
+/// Listens where the options say.
+///
+/// # Errors
+/// When the port cannot be listened on; the message names it.
+pub async fn listen(options: &Options) -> io::Result<TcpListener> {
+    let address = SocketAddr::from((options.host, options.port));
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another --port"))
+    })
+}
+
+struct Service<Pages> {
+    options: Options,
+    dice: RefCell<fastrand::Rng>,
+    pages: Pages,
+}
+
+async fn accept<Pages, Answer>(listener: TcpListener, service: Rc<Service<Pages>>) -> io::Result<()>
+where
+    Pages: Fn(String) -> Answer + 'static,
+    Answer: Future<Output = Page> + 'static,
+{
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             // Out of file descriptors, most likely: they come back when connections end.
@@ -56,46 +121,44 @@ async fn accept(listener: TcpListener, options: Rc<Options>, dice: Rc<RefCell<fa
         };
         // A response leaves at once, not when the kernel has gathered more; without it the answer is only later.
         let _ = socket.set_nodelay(true);
-        let (options, dice) = (Rc::clone(&options), Rc::clone(&dice));
+        let service = Rc::clone(&service);
         tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(request, &options, &dice));
+            let answering = service_fn(|request| service.answer(request));
             // A client that goes away is its own affair.
             let _ =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service).await;
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), answering).await;
         });
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    options: &Options,
-    dice: &RefCell<fastrand::Rng>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    const TEXT: &str = "text/plain; charset=utf-8";
-    let version = options.version;
-    let path = request.uri().path();
-    if path == "/healthz" {
-        return Ok(response(version, StatusCode::OK, TEXT, "ok\n"));
-    }
-    if !options.latency.is_zero() {
-        tokio::time::sleep(options.latency).await;
-    }
-    if dice.borrow_mut().f64() < options.error_rate {
-        return Ok(response(version, StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{version} failed\n")));
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = response(version, StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(refusal);
-    }
-    Ok(match path {
-        "/" => response(version, StatusCode::OK, "text/html; charset=utf-8", page::html(version)),
-        "/logo.svg" => response(version, StatusCode::OK, "image/svg+xml", page::logo(version)),
-        "/version" => response(version, StatusCode::OK, TEXT, format!("{version}\n")),
-        _ => {
-            response(version, StatusCode::NOT_FOUND, TEXT, "not found; there is /, /logo.svg, /version and /healthz\n")
+impl<Pages, Answer> Service<Pages>
+where
+    Pages: Fn(String) -> Answer,
+    Answer: Future<Output = Page>,
+{
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let version = self.options.version;
+        let path = request.uri().path();
+        if path == "/healthz" {
+            return Ok(response(version, StatusCode::OK, TEXT, "ok\n"));
         }
-    })
+        if !self.options.latency.is_zero() {
+            tokio::time::sleep(self.options.latency).await;
+        }
+        if self.dice.borrow_mut().f64() < self.options.error_rate {
+            return Ok(response(version, StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{version} failed\n")));
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refusal = response(version, StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Ok(refusal);
+        }
+        if path == "/version" {
+            return Ok(response(version, StatusCode::OK, TEXT, format!("{version}\n")));
+        }
+        let Page { status, kind, body } = (self.pages)(path.to_owned()).await;
+        Ok(response(version, status, kind, body))
+    }
 }
 
 fn response(version: Version, status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -186,9 +186,17 @@ fn durations_and_percentages_are_exact() {
 }
 
 #[test]
-fn the_example_of_the_repository_has_no_errors() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/logo/davy.yaml");
-    read(&std::fs::read(example).unwrap());
+fn the_examples_of_the_repository_have_no_errors() {
+    let mut read_so_far = 0;
+    for folder in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples")).unwrap().flatten() {
+        for file in std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "yaml") {
+                read(&std::fs::read(file).unwrap());
+                read_so_far += 1;
+            }
+        }
+    }
+    assert!(read_so_far >= 6);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The file, from outside.
 
 mod bad;
+mod draft;
 mod generated;
 mod good;
 mod random;

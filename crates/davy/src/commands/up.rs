@@ -1,6 +1,7 @@
 //! `davy up` and `davy down`, and the processes that a server starts.
 
 use crate::{
+    apart,
     cli::{Down, Server as Asked, Up},
     client::Client,
     exit::{DONE, Exit, Failure},
@@ -21,9 +22,16 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         None => Home::find(None)?,
     };
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    if asked.gateway_apart {
+        apart::gateway(&home).await?;
+    }
     let mut server = Server::start(home.clone(), asked.listen, asked.gateway, asked.features.read()?, None).await?;
     let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
     home::remember(&last)?;
+    if asked.gateway_apart {
+        server.leave_gateway();
+    }
+    apart::ready();
     match json {
         true => output::json(&serde_json::json!({
             "type": "ready",
@@ -96,8 +104,11 @@ async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
 /// The gateway's own process.
 pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
     server::log();
+    let words = apart::words(words)?;
+    let told = words.clone();
     let options = davy_gateway::Options::parse(words)
         .map_err(|why| Failure::new(Exit::Usage, "D072", why).hint(davy_gateway::Options::USAGE))?;
+    apart::ready_when_it_answers(&told)?;
     davy_gateway::run(options)?;
     Ok(DONE)
 }

@@ -22,7 +22,7 @@ fn write(host: &Host, image: &str, version: &str) {
 }
 
 /// An image with nothing but the sample service and the libraries that it is linked with.
-fn sample(engine: &Engine, name: &str) {
+pub(crate) fn sample(engine: &Engine, name: &str) {
     let folder = tempfile::tempdir_in("/tmp").expect("a folder");
     let root = folder.path().join("root");
     fs::create_dir(&root).expect("a folder");

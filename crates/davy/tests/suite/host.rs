@@ -22,13 +22,15 @@ pub(crate) struct Host {
     pub(crate) gateway: String,
     /// What its commands find in their environment besides.
     pub(crate) environment: Vec<(String, String)>,
+    /// Where its gateway is to listen.
+    pub(crate) listen: String,
     server: Option<Child>,
 }
 
 impl Host {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("davy-").tempdir_in("/tmp").expect("a folder");
-        Self { folder, gateway: String::new(), environment: Vec::new(), server: None }
+        Self { folder, gateway: String::new(), environment: Vec::new(), listen: "127.0.0.1:0".to_owned(), server: None }
     }
 
     pub(crate) fn up() -> Self {
@@ -59,7 +61,7 @@ impl Host {
         let data = self.data();
         let data = data.to_str().expect("a plain path");
         let mut command =
-            self.command(&["up", "--json", "--data", data, "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]);
+            self.command(&["up", "--json", "--data", data, "--listen", "127.0.0.1:0", "--gateway", &self.listen]);
         let mut server = command.stdout(Stdio::piped()).spawn().expect("davy runs");
         let mut line = String::new();
         BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
@@ -67,7 +69,7 @@ impl Host {
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["type"], "ready");
         let gateway = ready["gateway"].as_str().expect("its address");
-        self.gateway = gateway.trim_start_matches("http://").to_owned();
+        self.gateway = gateway.trim_start_matches("http://").replace("0.0.0.0", "127.0.0.1");
         ready
     }
 
@@ -111,7 +113,7 @@ impl Host {
 
     /// The same of another address.
     pub(crate) fn ask(address: &str) -> Option<(u16, String)> {
-        get(&mut TcpStream::connect(address).ok()?, address)
+        get(&mut TcpStream::connect(address).ok()?, address, "/version")
     }
 
     /// Processes that belong to this host.
@@ -169,9 +171,9 @@ pub(crate) fn last(output: &Output) -> Value {
     serde_json::from_str(out.lines().last().unwrap_or_default()).unwrap_or_default()
 }
 
-fn get(socket: &mut TcpStream, host: &str) -> Option<(u16, String)> {
+fn get(socket: &mut TcpStream, host: &str, path: &str) -> Option<(u16, String)> {
     socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    socket.write_all(format!("GET /version HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).ok()?;
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).ok()?;
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -197,6 +199,11 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start(gateway: &str) -> Self {
+        Self::on(gateway, "/version")
+    }
+
+    /// On a path that every version answers with its `x-version`.
+    pub(crate) fn on(gateway: &str, path: &'static str) -> Self {
         let (stop, failed, sent) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
         let threads = (0..4).map(|_| {
             let (gateway, stop) = (gateway.to_owned(), Arc::clone(&stop));
@@ -207,7 +214,7 @@ impl Load {
                     if socket.is_none() {
                         socket = TcpStream::connect(&gateway).ok();
                     }
-                    let answer = socket.as_mut().and_then(|socket| get(socket, &gateway));
+                    let answer = socket.as_mut().and_then(|socket| get(socket, &gateway, path));
                     sent.fetch_add(1, Ordering::SeqCst);
                     // A version that answers, with whatever status, is no failure of Davy's.
                     if answer.as_ref().is_none_or(|(_, version)| version.is_empty()) {

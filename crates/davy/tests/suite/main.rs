@@ -4,7 +4,10 @@ mod docker;
 #[path = "../../../docker/tests/suite/engine.rs"]
 #[expect(dead_code, reason = "the place's own tests use the rest")]
 mod engine;
+mod examples;
 mod host;
+mod init;
+mod install;
 mod rollouts;
 mod starting;
 mod strategies;
