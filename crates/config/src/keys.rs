@@ -26,14 +26,16 @@ pub(crate) static FILE: Keys = Keys {
         "health",
         "route",
         "env",
+        "secrets",
         "environments",
         "rollout",
     ],
-    later: &["secrets", "pipeline", "notify", "slo"],
+    later: &["pipeline", "notify", "slo"],
 };
 pub(crate) static RESOURCES: Keys = Keys { path: "resources", known: &["cpu", "memory"], later: &[] };
 pub(crate) static HEALTH: Keys = Keys { path: "health", known: &["path", "grace", "interval"], later: &[] };
 pub(crate) static ROUTE: Keys = Keys { path: "route", known: &["host", "path"], later: &[] };
+pub(crate) static SECRET: Keys = Keys { path: "secrets", known: &["name", "file"], later: &[] };
 pub(crate) static ENVIRONMENT: Keys = Keys {
     path: "environments.NAME",
     known: &["platform"],
@@ -58,8 +60,8 @@ pub(crate) static ERROR_RATE: Keys =
     Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
 
 /// Every mapping with keys of its own.
-pub(crate) static ALL: [&Keys; 9] =
-    [&FILE, &RESOURCES, &HEALTH, &ROUTE, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
+pub(crate) static ALL: [&Keys; 10] =
+    [&FILE, &RESOURCES, &HEALTH, &ROUTE, &SECRET, &ENVIRONMENT, &ROLLOUT, &CANARY, &ANALYSIS, &ERROR_RATE];
 
 /// Keys of a file with an `image`: nothing enforces them on a process.
 pub(crate) const CONTAINERS: [&str; 4] = ["user", "volumes", "stop-signal", "resources"];

@@ -12,6 +12,7 @@ mod reader;
 mod reference;
 mod rollout;
 mod schema;
+mod secrets;
 mod template;
 mod tree;
 mod units;

@@ -7,6 +7,7 @@ mod id;
 mod policy;
 mod release;
 pub mod rollout;
+mod secret;
 mod snapshot;
 mod time;
 mod weight;
@@ -17,6 +18,7 @@ pub use id::{
 };
 pub use policy::{Analysis, OnDeadline, Policy};
 pub use release::{Container, Health, HealthCheck, Instance, Place, Process, Release, Route, Run, Source, Workload};
+pub use secret::{Given, InvalidSecretName, Pin, Scope, Secret, SecretName};
 pub use snapshot::{Backend, FallbackCause, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
 pub use time::{Millis, Timestamp};
 pub use weight::{InvalidWeight, Weight};

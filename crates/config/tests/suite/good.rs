@@ -2,7 +2,7 @@
 
 use crate::bad::corpus;
 use davy_config::{Deployment, parse, template};
-use davy_core::{Container, Millis, OnDeadline, Place, Policy, Process, Run, Workload};
+use davy_core::{Container, Given, Millis, OnDeadline, Place, Policy, Process, Run, Workload};
 use proptest::prelude::*;
 
 fn read(bytes: &[u8]) -> Deployment {
@@ -47,6 +47,15 @@ fn an_image_is_enough_and_may_be_told_more() {
         memory: Some(256 * 1024 * 1024),
     };
     assert_eq!((full.run, full.replicas), (Run::Container(container), 3));
+}
+
+#[test]
+fn secrets_are_names_and_how_they_are_given() {
+    let secrets = read(&good("secrets.yaml")).workload.secrets;
+    let seen: Vec<_> = secrets.iter().map(|secret| (secret.name.as_str(), secret.given)).collect();
+    let wanted = [("DB_PASSWORD", Given::Variable), ("TLS_KEY", Given::File), ("API_KEY", Given::Variable)];
+    assert_eq!(seen, wanted);
+    assert!(secrets.iter().all(|secret| secret.pin.is_none()), "which value it is, the server says");
 }
 
 #[test]

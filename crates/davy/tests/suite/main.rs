@@ -6,4 +6,5 @@ mod docker;
 mod engine;
 mod host;
 mod rollouts;
+mod secrets;
 mod starting;
