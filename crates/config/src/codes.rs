@@ -55,7 +55,7 @@ codes! {
     UNKNOWN "E011" "there is no such key"
         "The key is not known at this place; keys are never ignored. The hint names the nearest one, or where it belongs, and all that are.\n\n  wrong:  rollout: { hold: 60s }\n  right:  rollout: { canary: { hold: 60s } }"
     NOT_ENFORCED "E012" "it is known, but this version does not enforce it"
-        "The key or value has its meaning in Davy, but not in this version. A limit that is read and not enforced would be false safety, so the file is refused. Remove it, or use a version that enforces it.\n\n  wrong:  secrets: [DB_PASSWORD]"
+        "The key or value has its meaning in Davy, but not in this version. A limit that is read and not enforced would be false safety, so the file is refused. Remove it, or use a version that enforces it.\n\n  wrong:  pipeline: { test: npm test }"
     MISSING "E013" "something is missing"
         "`service` is always needed, and one of `command` and `image`; `environments` names at least one if it is there.\n\n  right:  service: logo\n          command: ./logo --port $PORT"
     UNIT "E014" "a value lacks its unit, or has it in another form"

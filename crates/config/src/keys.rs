@@ -26,14 +26,16 @@ pub(crate) static FILE: Keys = Keys {
         "health",
         "route",
         "env",
+        "secrets",
         "environments",
         "rollout",
     ],
-    later: &["secrets", "pipeline", "notify", "slo"],
+    later: &["pipeline", "notify", "slo"],
 };
 pub(crate) static RESOURCES: Keys = Keys { path: "resources", known: &["cpu", "memory"], later: &[] };
 pub(crate) static HEALTH: Keys = Keys { path: "health", known: &["path", "grace", "interval"], later: &[] };
 pub(crate) static ROUTE: Keys = Keys { path: "route", known: &["host", "path"], later: &[] };
+pub(crate) static SECRET: Keys = Keys { path: "secrets", known: &["name", "file"], later: &[] };
 pub(crate) static ENVIRONMENT: Keys = Keys {
     path: "environments.NAME",
     known: &["platform"],
@@ -76,11 +78,12 @@ pub(crate) static ERROR_RATE: Keys =
     Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
 
 /// Every mapping with keys of its own.
-pub(crate) static ALL: [&Keys; 15] = [
+pub(crate) static ALL: [&Keys; 16] = [
     &FILE,
     &RESOURCES,
     &HEALTH,
     &ROUTE,
+    &SECRET,
     &ENVIRONMENT,
     &ROLLOUT,
     &CANARY,

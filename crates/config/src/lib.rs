@@ -13,6 +13,7 @@ mod reader;
 mod reference;
 mod rollout;
 mod schema;
+mod secrets;
 mod strategy;
 mod template;
 mod tree;

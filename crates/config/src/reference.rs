@@ -47,5 +47,12 @@ fn rows(root: &Value, mapping: &Value, path: &str, out: &mut String) {
 /// What a property refers to.
 fn inside<'a>(root: &'a Value, property: &'a Value) -> &'a Value {
     let reference = property["$ref"].as_str().or_else(|| property["anyOf"][0]["$ref"].as_str());
-    reference.and_then(|reference| root.pointer(reference.trim_start_matches('#'))).unwrap_or(property)
+    // Of the entries of a list, the last kind is the one with keys.
+    let entry = inside_list(root, property);
+    reference.or(entry).and_then(|reference| root.pointer(reference.trim_start_matches('#'))).unwrap_or(property)
+}
+
+fn inside_list<'a>(root: &'a Value, property: &'a Value) -> Option<&'a str> {
+    let entry = root.pointer(property["items"]["$ref"].as_str()?.trim_start_matches('#'))?;
+    entry["anyOf"].as_array()?.last()?["$ref"].as_str()
 }

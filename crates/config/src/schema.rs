@@ -45,6 +45,9 @@ struct Davy {
     /// The environment of the process: texts, numbers and truths, taken as written. $PORT in a value is replaced. `PORT: $PORT` says that the program reads its port by itself.
     #[schemars(extend("default" = {}))]
     env: Option<BTreeMap<String, Scalar>>,
+    /// The names of secrets that an instance is given, each as a variable; `{ name: TLS_KEY, file: true }` gives it as a file whose path is in TLS_KEY_FILE. `davy secret set` sets their values.
+    #[schemars(extend("default" = []))]
+    secrets: Option<Vec<SecretEntry>>,
     /// Where it can be deployed, by name. Without it there is `production`, on `docker` for an image, else on `local`.
     #[schemars(extend("minProperties" = 1))]
     environments: Option<BTreeMap<String, Environment>>,
@@ -53,6 +56,7 @@ struct Davy {
 }
 
 const NAME: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
 const DURATION: &str = r"^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?(\d+(\.\d+)?ms)?$";
 const MEMORY: &str = r"^\d+(\.\d+)?(KiB|MiB|GiB|KB|MB|GB)$";
 const PERCENTAGE: &str = r"^\d+(\.\d+)?%$";
@@ -74,6 +78,26 @@ enum Scalar {
     Text(String),
     Number(f64),
     Truth(bool),
+}
+
+/// A secret's name, or its name and how it is given.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum SecretEntry {
+    Name(#[schemars(extend("pattern" = VARIABLE))] String),
+    Given(Secret),
+}
+
+/// A secret, and how an instance is given it.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Secret {
+    /// Its name, which is a variable's.
+    #[schemars(extend("pattern" = VARIABLE))]
+    name: String,
+    /// Whether it is given as a file that only the instance reads; the variable NAME_FILE says where.
+    #[schemars(extend("default" = false))]
+    file: Option<bool>,
 }
 
 /// What a container may use.

@@ -20,11 +20,15 @@ const PORT: &str = "PORT";
 struct Env {
     values: BTreeMap<String, String>,
     tells_port: bool,
+    /// What is in the environment and in no command.
+    secrets: Vec<String>,
 }
 
 impl Reader {
     pub(crate) fn workload(&mut self, map: &Map<'_>) -> Option<Workload> {
-        let env = map.get("env").map(|node| self.env(node)).unwrap_or_default();
+        let mut env = map.get("env").map(|node| self.env(node)).unwrap_or_default();
+        let secrets = map.get("secrets").map_or_else(Vec::new, |node| self.secrets(node, &env.values));
+        env.secrets = secrets.iter().map(|secret| secret.name.as_str().to_owned()).collect();
         let run = match map.get("image") {
             Some(image) => self.container(image, map, &env).map(Run::Container),
             None => self.process(map, &env).map(Run::Process),
@@ -33,7 +37,7 @@ impl Reader {
         let health = self.health(map.get("health").copied());
         let route = self.route(map.get("route").copied());
         let replicas = u32::try_from(replicas?).ok()?;
-        Some(Workload { run: run?, env: env.values, replicas, health, route })
+        Some(Workload { run: run?, env: env.values, secrets, replicas, health, route })
     }
 
     fn process(&mut self, map: &Map<'_>, env: &Env) -> Option<Process> {
@@ -225,6 +229,13 @@ impl Reader {
         for Variable { name, written } in split.iter().flat_map(|word| words::variables(word)) {
             told |= name == PORT;
             if name != PORT && !env.values.contains_key(&name) {
+                if env.secrets.contains(&name) {
+                    let message = format!("{} is a secret", quote(&written));
+                    let hint =
+                        "every user of a machine sees its command lines: the program reads it from its environment";
+                    self.fail::<()>(node.part(&written), codes::VARIABLE, message, hint);
+                    continue;
+                }
                 let known = [PORT].into_iter().chain(env.values.keys().map(String::as_str));
                 let known = known.map(|name| format!("${name}")).collect::<Vec<_>>().join(", ");
                 let message = format!("{} is not known", quote(&written));

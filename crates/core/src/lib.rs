@@ -7,6 +7,7 @@ mod id;
 mod policy;
 mod release;
 pub mod rollout;
+mod secret;
 mod snapshot;
 mod strategy;
 mod time;
@@ -18,6 +19,7 @@ pub use id::{
 };
 pub use policy::{Analysis, OnDeadline, Policy};
 pub use release::{Container, Health, HealthCheck, Instance, Place, Process, Release, Route, Run, Source, Workload};
+pub use secret::{Given, InvalidSecretName, Pin, Scope, Secret, SecretName};
 pub use snapshot::{Backend, FallbackCause, InFlight, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
 pub use strategy::{BlueGreen, Canary, CanaryStep, Match, Mirror, Rolling, Scale, Strategy};
 pub use time::{Millis, Timestamp};

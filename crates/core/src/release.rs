@@ -1,6 +1,6 @@
 //! What runs: sources, workloads, releases and their instances.
 
-use crate::{Digest, InstanceId, Millis, ReleaseId, ServiceKey, Timestamp};
+use crate::{Digest, InstanceId, Millis, ReleaseId, Secret, ServiceKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -18,6 +18,9 @@ pub struct Workload {
     pub run: Run,
     /// The environment; `PORT` is added to it.
     pub env: BTreeMap<String, String>,
+    /// The secrets that an instance is given, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
     /// How many instances.
     pub replicas: u32,
     /// When an instance counts as able to serve.

@@ -52,6 +52,9 @@ pub(crate) enum Command {
     },
     /// The output of a service's instances
     Logs(Logs),
+    /// What instances are given and nobody is shown
+    #[command(subcommand)]
+    Secret(Secret),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -249,6 +252,41 @@ pub(crate) struct Logs {
     /// The environment; the only one when absent
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SecretScope {
+    /// Only for this service; else for all
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Only in this environment; else in all
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Set a value: asked for hidden, or read from standard input without the last line's end
+    Set {
+        /// Its name, which is a variable's: DB_PASSWORD
+        name: String,
+        #[command(flatten)]
+        scope: SecretScope,
+        /// Read the value from a file, as it is
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+        #[arg(hide = true)]
+        value: Vec<std::ffi::OsString>,
+    },
+    /// Names, for whom, when and by whom; never values
+    List,
+    /// Give it to no new release
+    Rm {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        scope: SecretScope,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use anyhow::Context;
+use davy_engine::KeyFile;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -84,6 +85,14 @@ impl Home {
 
     pub(crate) fn reports(&self) -> PathBuf {
         self.data.join("reports")
+    }
+
+    /// The key of the secrets: where the environment says, else in the folder, made when it is needed.
+    pub(crate) fn secret_key(&self) -> KeyFile {
+        match std::env::var_os("DAVY_SECRET_KEY_FILE").filter(|path| !path.is_empty()) {
+            Some(path) => KeyFile::given(path.into()),
+            None => KeyFile::own(self.data.join("secrets.key")),
+        }
     }
 
     pub(crate) fn token_file(&self) -> PathBuf {

@@ -47,3 +47,9 @@ pub(crate) fn repaint(previous: usize, lines: &[String]) -> usize {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
     lines.len()
 }
+
+/// A moment as people read it.
+pub(crate) fn time(at: davy_core::Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap_or(i64::MAX))
+        .map_or_else(|_| String::new(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}

@@ -5,9 +5,9 @@ use crate::home::Home;
 use davy_core::{Digest, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Source, Workload};
 use davy_docker::DockerPlatform;
 use davy_local::LocalPlatform;
-use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed, Vault};
 use futures_util::stream;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Every place of this binary.
 pub(crate) struct Places {
@@ -21,6 +21,11 @@ impl Places {
         let local = LocalPlatform::open(davy_local::Options { data: home.data.clone(), shim: shim.to_owned() })?;
         let docker = DockerPlatform::open(davy_docker::Options { data: home.docker(), host: None })?;
         Ok(Self { local, docker })
+    }
+
+    /// Lets instances have secrets.
+    pub(crate) fn with_vault(self, vault: &Arc<dyn Vault>) -> Self {
+        Self { local: self.local.with_vault(vault.clone()), docker: self.docker.with_vault(vault.clone()) }
     }
 
     fn of(&self, place: Place) -> &dyn Platform {

@@ -6,7 +6,7 @@ use crate::{
     places::Places,
 };
 use anyhow::Context;
-use davy_engine::{Engine, Ports, store::Sqlite};
+use davy_engine::{Engine, Ledger, Ports, Vault, store::Sqlite};
 use davy_gateway::{Client, Features, Keeper, KeeperOptions};
 use davy_ports::Telemetry;
 use davy_server::Stop;
@@ -22,6 +22,7 @@ pub(crate) struct Server {
     pub url: String,
     pub gateway: SocketAddr,
     pub token: String,
+    vault: Arc<Vault>,
     listener: Option<TcpListener>,
     keeper: Arc<Keeper>,
     platform: Arc<Places>,
@@ -78,7 +79,17 @@ impl Server {
             let message = format!("cannot open the journal {}: {error}", home.journal().display());
             Failure::new(Exit::Internal, "D032", message)
         })?;
-        let platform = Arc::new(places(&home)?);
+        let ledger = Ledger::open(journal.clone()).await.map_err(|error| {
+            let message = format!("cannot read the journal {}: {error}", home.journal().display());
+            Failure::new(Exit::Internal, "D032", message)
+        })?;
+        let ledger = Arc::new(ledger);
+        let vault = Arc::new(Vault::open(ledger.clone(), home.secret_key())?);
+        if let Some(error) = vault.trouble().await {
+            tracing::error!(%error, hint = error.hint, "what needs a secret cannot be started");
+        }
+        let given: Arc<dyn davy_ports::Vault> = vault.clone();
+        let platform = Arc::new(places(&home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;
         let keeper = Keeper::start(KeeperOptions {
             exe,
@@ -107,6 +118,7 @@ impl Server {
             url,
             gateway: keeper.address(),
             token,
+            vault,
             listener: Some(listener),
             keeper,
             platform,
@@ -119,7 +131,7 @@ impl Server {
     /// Serves the API until it is told to stop or `until` completes.
     pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
         let listener = self.listener.take().context("the API is served once")?;
-        let options = davy_server::Options { token: self.token.clone(), listener };
+        let options = davy_server::Options { token: self.token.clone(), listener, vault: self.vault.clone() };
         Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
     }
 

@@ -1,5 +1,6 @@
 //! Containers: what the engine is asked to make, and what it says of them in the port's words.
 
+use crate::secrets;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
     HealthStatusEnum, HostConfig, ImageInspect, RestartPolicy, RestartPolicyNameEnum,
@@ -7,7 +8,7 @@ use bollard::models::{
 use davy_core::{
     Container, EnvironmentName, Health, HealthCheck, InstanceId, ReleaseId, ServiceKey, ServiceName, Timestamp,
 };
-use davy_place::{known, substitute};
+use davy_place::{Given, known, substitute};
 use davy_ports::{Error, Order};
 use std::{
     collections::HashMap,
@@ -116,6 +117,7 @@ const HOST: &str = "host.docker.internal";
 pub(crate) fn body(
     order: &Order,
     container: &Container,
+    given: &Given,
     instance: InstanceId,
     port: u16,
     home: &str,
@@ -136,7 +138,9 @@ pub(crate) fn body(
     ContainerCreateBody {
         image: Some(order.release.digest.to_string()),
         cmd: (!command.is_empty()).then_some(command),
-        env: Some(values.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(
+            values.iter().map(|(name, value)| format!("{name}={value}")).chain(secrets::variables(given)).collect(),
+        ),
         user: container.user.clone(),
         stop_signal: container.stop_signal.clone(),
         labels: Some(labels.write(home)),

@@ -9,5 +9,6 @@ mod engine;
 mod image;
 mod logs;
 mod platform;
+mod secrets;
 
 pub use platform::{DockerPlatform, Options};

@@ -4,7 +4,7 @@ use crate::{
     container::{self, HOME, Labels, Told},
     engine::{Engine, failed, is_absent, status},
     image::{self, Used},
-    logs,
+    logs, secrets,
 };
 use bollard::{
     Docker,
@@ -15,10 +15,11 @@ use bollard::{
     },
 };
 use davy_core::{
-    Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, Run, ServiceKey, Source, Workload,
+    Digest, Generation, Given as How, Health, Instance, InstanceId, Millis, ReleaseId, Run, ServiceKey, Source,
+    Workload,
 };
-use davy_place::{Fences, Probe, disk};
-use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, Order, Platform, Streamed};
+use davy_place::{Fences, Mask, Probe, disk, give};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, NoVault, Order, Platform, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -57,6 +58,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct DockerPlatform {
     shared: Arc<Shared>,
+    vault: Arc<dyn Vault>,
 }
 
 struct Shared {
@@ -103,7 +105,18 @@ impl DockerPlatform {
             calm: Mutex::default(),
             network: tokio::sync::Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), vault: Arc::new(NoVault) })
+    }
+
+    /// Where the values of secrets are; without it, only what needs none can be started.
+    #[must_use]
+    pub fn with_vault(self, vault: Arc<dyn Vault>) -> Self {
+        Self { vault, ..self }
+    }
+
+    /// What hides the secrets of a service.
+    async fn mask(&self, key: &ServiceKey) -> Mask {
+        Mask::new(&self.vault.known(key).await)
     }
 
     /// Whether anything was ever ordered here: then there may be something to stop.
@@ -193,6 +206,11 @@ impl DockerPlatform {
             }
             // Somebody stopped between making it and starting it. What has run is left alone.
             if state.status == Some(ContainerStateStatusEnum::CREATED) {
+                if order.release.workload.secrets.iter().any(|secret| secret.given == How::File) {
+                    // Nobody knows whether its files are in it.
+                    self.erase(&docker, &one, Millis(0)).await?;
+                    continue;
+                }
                 self.start(&docker, &one.id, &tried).await?;
             }
             running.push(one);
@@ -203,13 +221,23 @@ impl DockerPlatform {
             let port = container::port(container, &image)?;
             let gateway = self.ensure_network(&docker).await?;
             let network = container::Network { name: self.network(), gateway };
+            let asked = &order.release.workload.secrets;
+            let given = give(asked, self.vault.open(asked).await?);
+            let mask = Mask::new(given.values());
             for _ in running.len()..count {
                 let (instance, name) = name(order);
-                let body = container::body(order, container, instance.clone(), port, &self.shared.home, &network);
+                let body =
+                    container::body(order, container, &given, instance.clone(), port, &self.shared.home, &network);
                 let options = CreateContainerOptionsBuilder::new().name(&name).build();
                 let made = docker.create_container(Some(options), body).await;
-                let made = made.map_err(|error| failed(format!("create a container of {}", order.key), &error))?;
-                self.start(&docker, &made.id, &tried).await?;
+                let made = made
+                    .map_err(|error| failed(format!("create a container of {}", order.key), &error))
+                    .map_err(|error| mask.error(error))?;
+                if let Err(error) = secrets::upload(&docker, &made.id, container, &image, &given).await {
+                    self.discard(&docker, &made.id).await;
+                    return Err(error);
+                }
+                self.start(&docker, &made.id, &tried).await.map_err(|error| mask.error(error))?;
                 tracing::info!(%instance, release = %order.release.id, "an instance was started");
             }
         }
@@ -231,8 +259,7 @@ impl DockerPlatform {
             Ok(()) => Ok(()),
             Err(error) if status(&error) == Some(304) => Ok(()),
             Err(error) => {
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-                docker.remove_container(id, Some(options)).await.ok();
+                self.discard(docker, id).await;
                 let text = error.to_string();
                 let error = failed(tried, &error);
                 // The image or the file is wrong: another attempt changes nothing.
@@ -250,6 +277,11 @@ impl DockerPlatform {
                 }
             }
         }
+    }
+
+    async fn discard(&self, docker: &Docker, id: &str) {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        docker.remove_container(id, Some(options)).await.ok();
     }
 
     /// Sees to it that the network is there; gives the host's own address on it.
@@ -340,14 +372,32 @@ impl DockerPlatform {
             }
             (Told::Ask, None) => Health::Starting { why: "it has no address yet".to_owned() },
         };
+        let health = self.hide(&found.labels.key, health).await;
         let address = seen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)));
         Ok(Some(Instance { id: id.clone(), release: release.clone(), address, health, restarts, since }))
+    }
+
+    /// What an image's HEALTHCHECK or a container says of itself may hold its secrets.
+    async fn hide(&self, key: &ServiceKey, health: Health) -> Health {
+        if health.is_healthy() {
+            return health;
+        }
+        let mask = self.mask(key).await;
+        match health {
+            Health::Healthy => Health::Healthy,
+            Health::Starting { why } => Health::Starting { why: mask.text(&why) },
+            Health::Unhealthy { why } => Health::Unhealthy { why: mask.text(&why) },
+            Health::Ended { why } => Health::Ended { why: mask.text(&why) },
+        }
     }
 
     /// The last lines that an ended container wrote.
     async fn last_words(&self, docker: &Docker, found: &Found) -> String {
         let lines: Vec<Result<LogLine, Error>> =
-            logs::of(docker, &found.id, &found.labels, LAST_WORDS, false).take(LAST_WORDS).collect().await;
+            logs::of(docker, &found.id, &found.labels, LAST_WORDS, false, Arc::default())
+                .take(LAST_WORDS)
+                .collect()
+                .await;
         let (all, errors): (Vec<_>, Vec<_>) =
             lines.into_iter().flatten().partition(|line| line.source == LogSource::Stdout);
         let worth = if errors.is_empty() { all } else { errors };
@@ -371,8 +421,11 @@ impl DockerPlatform {
     ) {
         let (mut known, mut tail) = (HashSet::new(), query.tail);
         while !sender.is_closed() {
+            // One that came since may have been given a newer secret.
+            let mask = Arc::new(self.mask(&query.key).await);
             for one in found.into_iter().filter(|one| known.insert(one.id.clone())) {
-                let (sender, lines) = (sender.clone(), logs::of(&docker, &one.id, &one.labels, tail, true));
+                let (sender, lines) =
+                    (sender.clone(), logs::of(&docker, &one.id, &one.labels, tail, true, mask.clone()));
                 tokio::spawn(async move {
                     let mut lines = std::pin::pin!(lines);
                     loop {
@@ -536,7 +589,10 @@ impl Platform for DockerPlatform {
                     stream::unfold(lines, |mut lines| async move { lines.recv().await.map(|line| (line, lines)) });
                 return Ok(Box::pin(lines) as Streamed<'static, _>);
             }
-            let lines = found.iter().map(|one| Box::pin(logs::of(&docker, &one.id, &one.labels, query.tail, false)));
+            let mask = Arc::new(self.mask(&query.key).await);
+            let lines = found
+                .iter()
+                .map(|one| Box::pin(logs::of(&docker, &one.id, &one.labels, query.tail, false, mask.clone())));
             Ok(Box::pin(stream::select_all(lines)) as Streamed<'static, _>)
         })
     }

@@ -6,12 +6,12 @@ use crate::{
     store::BatchesDigest,
 };
 use davy_core::{
-    Actor, Mode, Policy, Release, ReleaseId, RolloutId, ServiceKey, Source, Timestamp, Workload,
+    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Timestamp, Workload,
     rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight, State},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,6 +25,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
+
+/// As many releases of a service are kept for a rollback as places keep.
+const RELEASES: usize = 10;
 
 /// Everything under way.
 pub struct Engine {
@@ -333,6 +336,28 @@ impl Engine {
             .await?;
         let rollout = self.request(key, release, policy, by, RequestKind::Rollback).await?;
         Ok(if under_way { current.unwrap_or(rollout) } else { rollout })
+    }
+
+    /// The values of secrets that a release has which runs, or which a rollback may bring back.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn pins(&self) -> Result<BTreeSet<(SecretName, Pin)>, EngineError> {
+        let mut releases: Vec<Release> = Vec::new();
+        for live in self.live() {
+            let mut kept: Vec<Release> = live.state.wanted().into_iter().map(|(release, _)| release.clone()).collect();
+            kept.extend(live.state.queued.map(|request| request.release));
+            let past = self.history(Some(&live.key)).await?.into_iter().map(|summary| summary.release);
+            let mut newest: Vec<Release> = Vec::new();
+            for release in past {
+                if newest.len() < RELEASES && !newest.iter().any(|other| other.id == release.id) {
+                    newest.push(release);
+                }
+            }
+            releases.extend(kept.into_iter().chain(newest));
+        }
+        let secrets = releases.into_iter().flat_map(|release| release.workload.secrets);
+        Ok(secrets.filter_map(|secret| Some((secret.name, secret.pin?))).collect())
     }
 
     async fn policy_of(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {

@@ -1,15 +1,21 @@
 //! The engine: the journal and its stores, and one reconciler for each service. It sees the world only through ports.
 
 mod clock;
+mod deed;
 mod engine;
 mod evidence;
+mod ledger;
 mod reconciler;
 pub mod report;
 mod routes;
 pub mod store;
+mod vault;
 
 pub use clock::now;
+pub use deed::{Deed, DeedRecord, Role};
 pub use engine::{Action, Deploy, Engine, EngineError, Summary};
 pub use evidence::Seen;
+pub use ledger::Ledger;
 pub use reconciler::{Live, Ports, reached};
 pub use routes::LEASE;
+pub use vault::{Listed, Vault, key::KeyFile};

@@ -4,17 +4,20 @@ use crate::{
     artifact,
     folders::Folders,
     shim::{
-        self, CURRENT, Source, parse_line,
+        self, CURRENT, Source, parse_line, private,
         protocol::{Phase, Request, SPEC, Spec, Status, WORK, now},
     },
     sweep::{marked, sweep},
 };
 use davy_core::{InstanceId, Millis};
-use davy_place::disk::{io_error, make, write};
+use davy_place::{
+    Given,
+    disk::{io_error, make, write},
+};
 use davy_ports::{Error, Order};
 use std::{
     fs, io,
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Write},
     path::Path,
     time::{Duration, Instant},
 };
@@ -79,7 +82,13 @@ pub(crate) fn name(order: &Order) -> (InstanceId, String) {
 }
 
 /// Makes the folder of an instance. On an error nothing of it is left.
-pub(crate) fn create(folders: &Folders, order: &Order, id: InstanceId, short: &str) -> Result<Spec, Error> {
+pub(crate) fn create(
+    folders: &Folders,
+    order: &Order,
+    id: InstanceId,
+    short: &str,
+    given: &Given,
+) -> Result<Spec, Error> {
     let tried = format!("start an instance of {} {}", order.key, order.release.id);
     let release = folders.release(&order.key, &order.release.digest);
     let command = artifact::command(&release).map_err(|error| {
@@ -98,6 +107,7 @@ pub(crate) fn create(folders: &Folders, order: &Order, id: InstanceId, short: &s
         env: order.release.workload.env.clone(),
         health: order.release.workload.health.clone(),
         created: now(),
+        secrets: (!given.files.is_empty()).then(|| private::folder(&folders.instance(&id), &id)),
         id,
     };
     let folder = folders.instance(&spec.id);
@@ -113,10 +123,10 @@ pub(crate) fn create(folders: &Folders, order: &Order, id: InstanceId, short: &s
 }
 
 /// Starts the shim of an instance and waits until it answers. On an error nothing of the instance is left.
-pub(crate) async fn start(folders: &Folders, program: &Path, spec: &Spec) -> Result<(), Error> {
+pub(crate) async fn start(folders: &Folders, program: &Path, spec: &Spec, given: &Given) -> Result<(), Error> {
     let folder = folders.instance(&spec.id);
     let tried = format!("start the shim of {}", spec.id);
-    let failed = match launch(program, &folder, spec).await {
+    let failed = match launch(program, &folder, spec, given).await {
         Ok(()) => {
             let deadline = Instant::now() + APPEAR;
             loop {
@@ -138,9 +148,17 @@ pub(crate) async fn start(folders: &Folders, program: &Path, spec: &Spec) -> Res
     Err(failed.hint("look whether processes can still be started on this machine"))
 }
 
-async fn launch(program: &Path, folder: &Path, spec: &Spec) -> io::Result<()> {
+async fn launch(program: &Path, folder: &Path, spec: &Spec, given: &Given) -> io::Result<()> {
     let mut command = shim::command(program, folder, spec)?;
-    let status = blocking(move || command.status()).await?;
+    let said = private::said(given)?;
+    let status = blocking(move || {
+        let mut starting = command.spawn()?;
+        // A shim that ends before it has read everything says why in its log.
+        let told = starting.stdin.take().map_or(Ok(()), |mut input| input.write_all(&said));
+        let status = starting.wait()?;
+        told.or_else(|error| if status.success() { Err(error) } else { Ok(()) }).map(|()| status)
+    })
+    .await?;
     if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
 }
 
@@ -206,6 +224,7 @@ pub(crate) async fn erase(folders: &Folders, spec: &Spec) -> bool {
         if clean {
             // The spec goes last: while it is there, the instance is known and can be removed again.
             let _ = fs::remove_file(&spec.socket);
+            private::remove(&spec);
             let _ = fs::remove_dir_all(folder.join(WORK));
             let removed = fs::remove_dir_all(&folder);
             return removed.is_ok() || !folder.exists();

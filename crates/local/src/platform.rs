@@ -9,8 +9,8 @@ use crate::{
     sweep::marked,
 };
 use davy_core::{Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, ServiceKey, Source, Workload};
-use davy_place::{Fences, Probe, disk::io_error};
-use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed};
+use davy_place::{Fences, Probe, disk::io_error, give};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -45,6 +45,7 @@ pub struct LocalPlatform {
     folders: Folders,
     fences: Fences,
     shim: PathBuf,
+    vault: Arc<dyn Vault>,
     shared: Arc<Shared>,
 }
 
@@ -87,7 +88,13 @@ impl LocalPlatform {
         instances::remove_half_made(&folders);
         let shim =
             std::path::absolute(&options.shim).map_err(|error| Error::never("find the shim's program", error))?;
-        Ok(Self { folders, fences, shim, shared: Arc::default() })
+        Ok(Self { folders, fences, shim, vault: Arc::new(NoVault), shared: Arc::default() })
+    }
+
+    /// Where the values of secrets are; without it, only what needs none can be started.
+    #[must_use]
+    pub fn with_vault(self, vault: Arc<dyn Vault>) -> Self {
+        Self { vault, ..self }
     }
 
     /// Stops every instance of every service and leaves nothing of them behind. Needs no server.
@@ -215,11 +222,13 @@ impl LocalPlatform {
     }
 
     async fn start(&self, order: &Order) -> Result<(), Error> {
+        let secrets = &order.release.workload.secrets;
+        let given = give(secrets, self.vault.open(secrets).await?);
         let (id, short) = instances::name(order);
         let _hidden = Hidden::new(&self.shared, id.clone());
-        let (folders, asked) = (self.folders.clone(), order.clone());
-        let spec = blocking(move || instances::create(&folders, &asked, id, &short)).await?;
-        instances::start(&self.folders, &self.shim, &spec).await?;
+        let (folders, asked, these) = (self.folders.clone(), order.clone(), given.clone());
+        let spec = blocking(move || instances::create(&folders, &asked, id, &short, &these)).await?;
+        instances::start(&self.folders, &self.shim, &spec, &given).await?;
         tracing::info!(instance = %spec.id, release = %spec.release, "an instance was started");
         Ok(())
     }

@@ -10,12 +10,14 @@ mod journal;
 mod platform;
 mod router;
 mod telemetry;
+mod vault;
 
 pub use error::{Error, Retry};
 pub use journal::{Batch, Broken, Entry, Journal, JournalError, Record, Verified};
 pub use platform::{LogLine, LogQuery, LogSource, Order, Platform};
 pub use router::Router;
 pub use telemetry::{Cursor, Telemetry};
+pub use vault::{NoVault, SecretValue, Vault};
 
 use std::{future::Future, pin::Pin};
 

@@ -6,9 +6,10 @@
 mod guard;
 mod problem;
 mod routes;
+mod secrets;
 pub mod wire;
 
-use davy_engine::Engine;
+use davy_engine::{Engine, Vault};
 use guard::Guard;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -19,6 +20,8 @@ pub struct Options {
     pub token: String,
     /// Where it listens.
     pub listener: TcpListener,
+    /// The secrets.
+    pub vault: Arc<Vault>,
 }
 
 /// Somebody asked the server to stop.
@@ -31,6 +34,7 @@ pub struct Stop {
 #[derive(Clone)]
 pub(crate) struct Shared {
     engine: Arc<Engine>,
+    vault: Arc<Vault>,
     stop: mpsc::UnboundedSender<Stop>,
     guard: Arc<Guard>,
 }
@@ -46,7 +50,7 @@ pub async fn serve(
 ) -> io::Result<Option<Stop>> {
     let address: SocketAddr = options.listener.local_addr()?;
     let (stop, mut stopped) = mpsc::unbounded_channel();
-    let shared = Shared { engine, stop, guard: Arc::new(Guard::new(&options.token, address)) };
+    let shared = Shared { engine, vault: options.vault, stop, guard: Arc::new(Guard::new(&options.token, address)) };
     let app = routes::app(shared);
     let served = async move { axum::serve(options.listener, app).await };
     tokio::select! {

@@ -1,6 +1,6 @@
 //! The API's addresses.
 
-use crate::{Shared, Stop, guard, problem::Problem, wire};
+use crate::{Shared, Stop, guard, problem::Problem, secrets, wire};
 use axum::{
     Json, Router,
     body::{Body, Bytes},
@@ -32,6 +32,8 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/services", get(services))
         .route("/api/services/{environment}/{service}/rollback", post(rollback))
         .route("/api/services/{environment}/{service}/logs", get(logs))
+        .route("/api/secrets", get(secrets::list).post(secrets::set))
+        .route("/api/secrets/remove", post(secrets::remove))
         .route("/api/events", get(events))
         .route("/api/shutdown", post(shutdown))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "A003", "there is nothing at this address") })
@@ -40,13 +42,13 @@ pub(crate) fn app(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
-fn by() -> Actor {
+pub(crate) fn by() -> Actor {
     Actor::new("admin")
 }
 
-fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "A004", format!("the body is not as expected: {error}"));
     serde_json::from_slice(bytes).map_err(bad)
 }
@@ -66,7 +68,8 @@ async fn deploy(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::Take
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "A006", "the file has errors").errors(errors)
     };
     let file = davy_config::parse(asked.file.as_bytes()).map_err(wrong)?;
-    let found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
+    let mut found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
+    shared.vault.pin(&found.key, &mut found.workload.secrets).await.map_err(davy_engine::EngineError::Place)?;
     let rollout = shared
         .engine
         .deploy(Deploy {

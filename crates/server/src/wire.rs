@@ -54,6 +54,65 @@ pub struct Rollback {
     pub to: Option<ReleaseId>,
 }
 
+/// Sets a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetSecret {
+    /// Its name.
+    pub name: String,
+    /// For one service; for all when absent.
+    pub service: Option<String>,
+    /// In one environment; in all when absent.
+    pub environment: Option<String>,
+    /// Its value in base64.
+    pub value: String,
+}
+
+/// Removes a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveSecret {
+    /// Its name.
+    pub name: String,
+    /// For which service it was set.
+    pub service: Option<String>,
+    /// In which environment.
+    pub environment: Option<String>,
+}
+
+/// A secret was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretSet {
+    /// Which of its values it is now.
+    pub version: u64,
+    /// Whether that is a new one.
+    pub changed: bool,
+    /// What the person should know; may be empty.
+    pub notice: String,
+}
+
+/// A secret as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// `secret`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// For one service; for all when absent.
+    pub service: Option<String>,
+    /// In one environment; in all when absent.
+    pub environment: Option<String>,
+    /// The newest version.
+    pub version: u64,
+    /// When it was set.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Whether new releases are given it; else it is only kept for those that have it.
+    pub set: bool,
+    /// The versions that are kept.
+    pub kept: Vec<u64>,
+}
+
 /// Stops the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {

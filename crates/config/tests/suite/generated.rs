@@ -53,11 +53,12 @@ fn the_reference_shows_a_file_without_errors() {
 }
 
 /// A path to a mapping in the schema, and a file with a key there that cannot be.
-const PLACES: [(&str, &str); 15] = [
+const PLACES: [(&str, &str); 16] = [
     ("/properties", "zzzzzzzz: 1"),
     ("/$defs/Resources/properties", "image: logo:2\nresources: { zzzzzzzz: 1 }"),
     ("/$defs/Health/properties", "health: { zzzzzzzz: 1 }"),
     ("/$defs/Route/properties", "route: { zzzzzzzz: 1 }"),
+    ("/$defs/Secret/properties", "secrets: [{ name: A, zzzzzzzz: 1 }]"),
     ("/$defs/Environment/properties", "environments: { production: { zzzzzzzz: 1 } }"),
     ("/$defs/Rollout/properties", "rollout: { zzzzzzzz: 1 }"),
     ("/$defs/Canary/properties", "rollout: { canary: { zzzzzzzz: 1 } }"),

@@ -3,8 +3,8 @@
 use crate::bad::corpus;
 use davy_config::{Deployment, parse, template};
 use davy_core::{
-    BlueGreen, CanaryStep, Container, Match, Millis, Mirror, OnDeadline, Place, Policy, Process, Rolling, Run, Scale,
-    Strategy, Weight, Workload,
+    BlueGreen, CanaryStep, Container, Given, Match, Millis, Mirror, OnDeadline, Place, Policy, Process, Rolling, Run,
+    Scale, Strategy, Weight, Workload,
 };
 use proptest::prelude::*;
 
@@ -91,6 +91,15 @@ fn an_image_is_enough_and_may_be_told_more() {
         memory: Some(256 * 1024 * 1024),
     };
     assert_eq!((full.run, full.replicas), (Run::Container(container), 3));
+}
+
+#[test]
+fn secrets_are_names_and_how_they_are_given() {
+    let secrets = read(&good("secrets.yaml")).workload.secrets;
+    let seen: Vec<_> = secrets.iter().map(|secret| (secret.name.as_str(), secret.given)).collect();
+    let wanted = [("DB_PASSWORD", Given::Variable), ("TLS_KEY", Given::File), ("API_KEY", Given::Variable)];
+    assert_eq!(seen, wanted);
+    assert!(secrets.iter().all(|secret| secret.pin.is_none()), "which value it is, the server says");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(crate) fn release(number: u32) -> Release {
     let workload = Workload {
         run: Run::Process(Process { command: vec![format!("./v{number}")], files: Vec::new() }),
         env: BTreeMap::new(),
+        secrets: Vec::new(),
         replicas: 1 + number % 3,
         health: HealthCheck { path: None, grace: Millis::seconds(10), interval: Millis::seconds(1) },
         route: Route { host: None, path: "/".to_owned() },

@@ -8,6 +8,7 @@ mod doctor;
 mod init;
 mod logs;
 mod rollout;
+mod secret;
 mod up;
 mod watch;
 
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,
                     Command::Rollback(asked) => rollout::rollback(asked, &Client::find(&server)?, json).await,
                     Command::History { service } => rollout::history(service, &Client::find(&server)?, json).await,
+                    Command::Secret(command) => secret::run(command, &Client::find(&server)?, json).await,
                     Command::Logs(asked) => logs::run(asked, &Client::find(&server)?, json).await,
                     _ => Ok(DONE),
                 }

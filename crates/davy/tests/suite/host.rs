@@ -56,6 +56,15 @@ impl Host {
         self.command(words).output().expect("davy runs")
     }
 
+    /// A command that reads something from its standard input.
+    pub(crate) fn davy_reads(&self, words: &[&str], input: &str) -> Output {
+        let mut command = self.command(words);
+        let mut running =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("davy runs");
+        running.stdin.take().expect("piped").write_all(input.as_bytes()).ok();
+        running.wait_with_output().expect("it ends")
+    }
+
     /// Starts the server, again if need be.
     pub(crate) fn start(&mut self) -> Value {
         let data = self.data();

@@ -9,5 +9,6 @@ mod host;
 mod init;
 mod install;
 mod rollouts;
+mod secrets;
 mod starting;
 mod strategies;

@@ -179,6 +179,7 @@ pub(crate) fn workload(container: Container) -> Workload {
     Workload {
         run: Run::Container(container),
         env: BTreeMap::from([("COLOR".to_owned(), "blue".to_owned())]),
+        secrets: Vec::new(),
         replicas: 1,
         health: HealthCheck { path: Some("/".to_owned()), grace: Millis::seconds(30), interval: Millis(100) },
         route: Route { host: None, path: "/".to_owned() },

@@ -3,3 +3,4 @@
 mod engine;
 mod images;
 mod life;
+mod secrets;

@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) type Hash = [u8; 32];
 
 const STREAM: &[u8] = b"davy journal 1, stream";
+const DEEDS: &[u8] = b"davy journal 1, deeds";
+const DEED: &[u8] = b"davy journal 1, deed";
 const EVENT: &[u8] = b"davy journal 1, event";
 
 /// A hash over fields of which none can run into the next.
@@ -76,6 +78,22 @@ pub(super) fn link(previous: &Hash, fields: &Fields<'_>) -> Hash {
         }
     }
     hasher.bytes(fields.event.as_bytes());
+    hasher.finish()
+}
+
+/// What stands before the first deed.
+pub(super) fn deeds() -> Hash {
+    Hasher::new(DEEDS).finish()
+}
+
+/// The hash of a deed that follows `previous`.
+pub(super) fn deed(previous: &Hash, number: u64, at: u64, by: &str, deed: &str) -> Hash {
+    let mut hasher = Hasher::new(DEED);
+    hasher.bytes(previous);
+    hasher.number(number);
+    hasher.number(at);
+    hasher.bytes(by.as_bytes());
+    hasher.bytes(deed.as_bytes());
     hasher.finish()
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 /// Each brings the file from its index to the next version, which is kept in `user_version`: no table of migrations
 /// with a clock of its own, and a file can be told apart by its header alone.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 const APPLICATION: i64 = 0x4461_7679;
 
 /// The longest wait for a lock held by another process.
@@ -35,6 +35,8 @@ pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
         // The log is on disk before an append returns: what was acknowledged outlives a power cut.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // The sealed value of a secret leaves no bytes behind when its row goes.
+        .pragma("secure_delete", "ON")
         .busy_timeout(SLICE)
         .disable_statement_logging()
 }

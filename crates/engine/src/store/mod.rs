@@ -6,6 +6,7 @@
 
 mod chain;
 mod connect;
+mod deeds;
 mod evidence;
 mod explain;
 mod read;
@@ -13,5 +14,6 @@ mod sqlite;
 mod verify;
 mod write;
 
+pub use deeds::{Change, Sealed};
 pub use evidence::BatchesDigest;
 pub use sqlite::Sqlite;

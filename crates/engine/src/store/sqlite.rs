@@ -2,12 +2,14 @@
 
 use super::{
     connect::{self, Access, PATIENCE},
+    deeds::{self, Change, Sealed},
     evidence,
     explain::{explain, unavailable},
     read, verify,
     write::{self, NewBatch, NewEvent},
 };
-use davy_core::{RolloutId, ServiceKey, rollout::Batches};
+use crate::deed::DeedRecord;
+use davy_core::{Actor, Pin, RolloutId, SecretName, ServiceKey, Timestamp, rollout::Batches};
 use davy_ports::{Batch, Boxed, Entry, Journal, JournalError, Record, Verified};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool, sqlite::SqlitePoolOptions};
 use std::{
@@ -83,6 +85,38 @@ impl Sqlite {
     /// As of every read.
     pub async fn batches(&self, rollout: &RolloutId, first: u64, last: u64) -> Result<Option<Batches>, JournalError> {
         read::batches(&self.readers, rollout, first, last).await.map_err(|e| explain("read evidence", &self.path, &e))
+    }
+
+    /// Records what was done to the server, with the values that it is about: all or nothing.
+    ///
+    /// # Errors
+    /// As of every append.
+    pub async fn change(&self, at: Timestamp, by: &Actor, change: Change) -> Result<Vec<DeedRecord>, JournalError> {
+        Self::carried(deeds::change(self.writer()?, self.path.clone(), at, by.clone(), change)).await
+    }
+
+    /// Every deed, and whether their chain holds.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn deeds(&self) -> Result<(Vec<DeedRecord>, bool), JournalError> {
+        deeds::deeds(&self.readers, &self.path).await
+    }
+
+    /// The sealed value of a secret, while it is kept.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn sealed(&self, name: &SecretName, pin: &Pin) -> Result<Option<Sealed>, JournalError> {
+        deeds::sealed(&self.readers, &self.path, name, pin).await
+    }
+
+    /// Which keys sealed the values that are kept.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn keys(&self) -> Result<Vec<Vec<u8>>, JournalError> {
+        deeds::keys(&self.readers, &self.path).await
     }
 
     fn writer(&self) -> Result<Writer, JournalError> {

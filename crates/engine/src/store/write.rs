@@ -44,7 +44,7 @@ pub(super) struct NewBatch {
 }
 
 /// Why a transaction did not come to its end.
-enum Failure {
+pub(super) enum Failure {
     /// The journal's own answer; the connection is fine.
     Answer(JournalError),
     /// SQLite failed; the connection is given up.
@@ -59,16 +59,16 @@ impl From<sqlx::Error> for Failure {
 
 /// A turn at the writing connection, inside a transaction. A turn that is dropped gives the connection up, and SQLite
 /// undoes what was not committed.
-struct Turn {
+pub(super) struct Turn {
     place: OwnedMutexGuard<Option<SqliteConnection>>,
-    connection: SqliteConnection,
+    pub(super) connection: SqliteConnection,
     path: Arc<PathBuf>,
     tried: &'static str,
 }
 
 impl Turn {
     /// Waits for other writers, of this process and of others, no longer than the patience in all.
-    async fn begin(writer: Writer, path: Arc<PathBuf>, tried: &'static str) -> Result<Self, JournalError> {
+    pub(super) async fn begin(writer: Writer, path: Arc<PathBuf>, tried: &'static str) -> Result<Self, JournalError> {
         let deadline = Instant::now() + PATIENCE;
         let Ok(mut place) = timeout_at(deadline, writer.lock_owned()).await else {
             return Err(unavailable(format!(
@@ -96,7 +96,7 @@ impl Turn {
         }
     }
 
-    async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, JournalError> {
+    pub(super) async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, JournalError> {
         let close = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let result = match result {
             Err(Failure::Sqlite(error)) => return Err(explain(self.tried, &self.path, &error)),

@@ -2,4 +2,5 @@
 
 mod report;
 mod store;
+mod vault;
 mod world;

@@ -88,6 +88,7 @@ impl World {
                 files: Vec::new(),
             }),
             env: BTreeMap::new(),
+            secrets: Vec::new(),
             replicas: 2,
             health: HealthCheck {
                 path: Some("/healthz".to_owned()),

@@ -5,6 +5,7 @@
 
 mod output;
 mod port;
+pub(crate) mod private;
 pub(crate) mod protocol;
 mod serve;
 
@@ -16,6 +17,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, set
 use std::{
     ffi::OsString,
     fs, io,
+    io::Read,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -57,7 +59,7 @@ fn say(text: &str) {
 fn detach(folder: &Path) -> io::Result<()> {
     let mut shim = Command::new(own_program());
     // The name that a list of processes shows.
-    shim.arg0("davy").args(["shim", "--serve"]).arg(folder).stdin(Stdio::null());
+    shim.arg0("davy").args(["shim", "--serve"]).arg(folder).stdin(Stdio::inherit());
     shim.spawn().map(drop)
 }
 
@@ -65,7 +67,10 @@ fn run(folder: &Path) -> io::Result<()> {
     setsid().map_err(io::Error::from)?;
     std::env::set_current_dir("/")?;
     let spec: Spec = serde_json::from_slice(&fs::read(folder.join(protocol::SPEC))?)?;
-    serve::Shim::open(folder, spec)?.run()
+    let mut said = zeroize::Zeroizing::new(Vec::new());
+    io::stdin().lock().read_to_end(&mut said)?;
+    let private = if said.is_empty() { protocol::Private::default() } else { serde_json::from_slice(&said)? };
+    serve::Shim::open(folder, spec, private)?.run()
 }
 
 /// Asks to die with the shim, then becomes the service. Returns only what went wrong.
@@ -87,7 +92,7 @@ pub(crate) fn command(program: &Path, folder: &Path, spec: &Spec) -> io::Result<
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("shim.log"))?;
     let mut command = Command::new(program);
     command.arg("shim").arg(folder).env_clear().envs(inherited()).env(MARK, spec.id.as_str());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
     Ok(command)
 }
 

@@ -3,6 +3,7 @@
 
 use super::protocol::now;
 use davy_core::Timestamp;
+use davy_place::{Mask, Masked};
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
@@ -43,11 +44,14 @@ pub(crate) fn parse_line(line: &[u8]) -> Option<(Timestamp, Source, String)> {
 
 #[derive(Default)]
 struct Part {
+    masked: Masked,
     unfinished: Vec<u8>,
     last: VecDeque<String>,
 }
 
 pub(super) struct Output {
+    /// Secrets never get to the file.
+    mask: Mask,
     folder: PathBuf,
     file: Option<File>,
     size: u64,
@@ -56,9 +60,9 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn open(folder: &Path) -> Self {
-        let mut output =
-            Self { folder: folder.to_owned(), file: None, size: 0, stdout: Part::default(), stderr: Part::default() };
+    pub(super) fn open(folder: &Path, mask: Mask) -> Self {
+        let (stdout, stderr) = (Part::default(), Part::default());
+        let mut output = Self { mask, folder: folder.to_owned(), file: None, size: 0, stdout, stderr };
         // A full disk costs lines, not the service.
         let _ = output.reopen();
         output
@@ -78,7 +82,8 @@ impl Output {
             Source::Stdout => &mut self.stdout,
             Source::Stderr => &mut self.stderr,
         };
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let shown = part.masked.take(&self.mask, bytes);
+        for piece in shown.split_inclusive(|byte| *byte == b'\n') {
             part.unfinished.extend_from_slice(piece);
             if piece.ends_with(b"\n") || part.unfinished.len() >= LONGEST_LINE {
                 ready.append(&mut part.finish(source));
@@ -91,6 +96,8 @@ impl Output {
     pub(super) fn flush(&mut self) {
         let mut ready = Vec::new();
         for (part, source) in [(&mut self.stdout, Source::Stdout), (&mut self.stderr, Source::Stderr)] {
+            let rest = part.masked.end(&self.mask);
+            part.unfinished.extend(rest);
             if !part.unfinished.is_empty() {
                 ready.append(&mut part.finish(source));
             }

@@ -27,6 +27,16 @@ pub(crate) struct Spec {
     pub(crate) health: HealthCheck,
     pub(crate) socket: PathBuf,
     pub(crate) created: Timestamp,
+    /// Where the files of its secrets are; none when it has none.
+    #[serde(default)]
+    pub(crate) secrets: Option<PathBuf>,
+}
+
+/// What is never written down: said to a shim once, through its standard input. None when that is empty.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Private {
+    pub(crate) variables: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

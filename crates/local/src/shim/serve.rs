@@ -3,22 +3,24 @@
 use super::{
     inherited,
     output::{Output, Source},
-    own_program, port,
-    protocol::{Phase, Request, SPEC, Spec, Status, WORK, now},
+    own_program, port, private,
+    protocol::{Phase, Private, Request, SPEC, Spec, Status, WORK, now},
 };
 use crate::sweep::{MARK, sweep};
 use davy_core::Timestamp;
-use davy_place::{known, substitute};
+use davy_place::{Given, Mask, known, substitute};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
+            ffi::OsStrExt,
             net::{UnixListener, UnixStream},
             process::{CommandExt, ExitStatusExt},
         },
@@ -41,6 +43,7 @@ const LONGEST_REQUEST: usize = 4096;
 
 pub(super) struct Shim {
     spec: Spec,
+    given: Given,
     folder: PathBuf,
     listener: UnixListener,
     clients: Vec<Client>,
@@ -79,10 +82,15 @@ struct Stopping {
 }
 
 impl Shim {
-    pub(super) fn open(folder: &Path, spec: Spec) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, spec: Spec, private: Private) -> io::Result<Self> {
+        let given = private::given(private);
+        if let Some(secrets) = &spec.secrets {
+            private::write(secrets, &given)?;
+        }
         let listener = listen(&spec.socket)?;
         let mut shim = Self {
-            output: Output::open(folder),
+            output: Output::open(folder, Mask::new(given.values())),
+            given,
             folder: folder.to_owned(),
             listener,
             clients: Vec::new(),
@@ -190,7 +198,7 @@ impl Shim {
         self.output.forget();
         let started = port::choose(self.port).and_then(|port| {
             self.port = Some(port);
-            Process::start(&self.spec, &self.folder.join(WORK), port)
+            Process::start(&self.spec, &self.given, &self.folder.join(WORK), port)
         });
         match started {
             Ok(process) => self.state = State::Running(process),
@@ -235,6 +243,7 @@ impl Shim {
             super::say("some processes of the instance could not be ended");
         }
         let _ = fs::remove_file(&self.spec.socket);
+        private::remove(&self.spec);
         let status = Status { phase: Phase::Stopped, ..self.status() };
         for client in self.stopping.take().map(|stopping| stopping.waiting).unwrap_or_default() {
             say(&client, &status);
@@ -272,13 +281,17 @@ impl Shim {
 }
 
 impl Process {
-    fn start(spec: &Spec, work: &Path, port: u16) -> io::Result<Self> {
+    fn start(spec: &Spec, given: &Given, work: &Path, port: u16) -> io::Result<Self> {
         let known = known(&spec.env, Some(port));
         let mut command = Command::new(own_program());
         command.args(["shim", "--exec", &std::process::id().to_string()]);
         command.args(spec.command.iter().map(|word| substitute(word, &known)));
         command.current_dir(work).process_group(0);
         command.env_clear().envs(inherited()).envs(&known).env(MARK, spec.id.as_str());
+        command.envs(given.variables.iter().map(|(name, value)| (name, OsStr::from_bytes(value.bytes()))));
+        if let Some(secrets) = &spec.secrets {
+            command.envs(given.paths(&secrets.to_string_lossy()));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

@@ -59,6 +59,7 @@ impl House {
                 files: vec!["data.txt".to_owned(), "service".to_owned()],
             }),
             env: BTreeMap::from([("HOUSE".to_owned(), self.marker.clone())]),
+            secrets: Vec::new(),
             replicas: 1,
             health: HealthCheck {
                 path: Some("/healthz".to_owned()),

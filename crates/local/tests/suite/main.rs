@@ -4,3 +4,4 @@ mod artifact;
 mod house;
 mod life;
 mod output;
+mod secrets;

@@ -247,6 +247,7 @@ async fn unreadable(journal: &impl Journal) {
     let workload = davy_core::Workload {
         run: davy_core::Run::Process(davy_core::Process { command: vec!["./logo".to_owned()], files: Vec::new() }),
         env: Default::default(),
+        secrets: Vec::new(),
         replicas: 1,
         health: davy_core::HealthCheck { path: None, grace: davy_core::Millis(1), interval: davy_core::Millis(1) },
         route: davy_core::Route { host: None, path: "/".to_owned() },

@@ -1,0 +1,104 @@
+//! What people did to the server itself: secrets, tokens, restores. Kept in the journal's file as a hash chain of its own;
+//! who may do what, and which secrets are set, is a fold over it.
+
+use davy_core::{Actor, EnvironmentName, Scope, SecretName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One thing that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Deed {
+    /// A secret has a new value.
+    SecretSet {
+        /// Its name.
+        name: SecretName,
+        /// For whom.
+        scope: Scope,
+        /// Which of its values this is.
+        version: u64,
+    },
+    /// No new release is given it any more.
+    SecretRemoved {
+        /// Its name.
+        name: SecretName,
+        /// For whom it was set.
+        scope: Scope,
+    },
+    /// No release needs the value any more, and it is gone.
+    SecretShredded {
+        /// Its name.
+        name: SecretName,
+        /// For whom it was set.
+        scope: Scope,
+        /// Which of its values.
+        version: u64,
+    },
+    /// A token was given out.
+    TokenCreated {
+        /// Its name, which is who acts by it.
+        name: String,
+        /// What it may do.
+        role: Role,
+        /// Where; everywhere when empty.
+        environments: Vec<EnvironmentName>,
+        /// Until when; for ever when absent.
+        expires: Option<Timestamp>,
+        /// SHA-256 of it, hexadecimal: it is 256 random bits, so this says nothing about it.
+        hash: String,
+    },
+    /// A token is worth nothing any more.
+    TokenRevoked {
+        /// Which.
+        name: String,
+    },
+    /// The folder was restored from a backup.
+    Restored {
+        /// When the backup was made.
+        made: Timestamp,
+    },
+}
+
+/// What a token may do; each may what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Deploy, pause and go back.
+    Deployer,
+    /// Take unproven steps on oneself.
+    Approver,
+    /// Secrets, tokens, removing services, stopping the server.
+    Admin,
+}
+
+impl Role {
+    /// Every role, from the least.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Deployer, Self::Approver, Self::Admin];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Deployer => "deployer",
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A deed as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeedRecord {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Actor,
+    /// What.
+    pub deed: Deed,
+    /// SHA-256 over the hash before it and this record, hexadecimal.
+    pub hash: String,
+}

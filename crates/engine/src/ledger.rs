@@ -1,0 +1,66 @@
+//! The deeds in memory, so that who may do what is known while the database is locked, and the one way to add to them.
+
+use crate::{
+    clock::now,
+    deed::DeedRecord,
+    store::{Change, Sqlite},
+};
+use davy_core::Actor;
+use davy_ports::JournalError;
+use std::sync::{PoisonError, RwLock};
+
+/// Everything that was done to this server.
+pub struct Ledger {
+    store: Sqlite,
+    records: RwLock<Vec<DeedRecord>>,
+    sound: bool,
+}
+
+impl Ledger {
+    /// Reads what was done before.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn open(store: Sqlite) -> Result<Self, JournalError> {
+        let (records, sound) = store.deeds().await?;
+        if !sound {
+            tracing::error!(
+                "the chain of what was done to this server does not hold: no token but the server's own is taken; see `davy audit verify`"
+            );
+        }
+        Ok(Self { store, records: RwLock::new(records), sound })
+    }
+
+    /// Whether the chain held when it was read.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    /// The store that it is in.
+    #[must_use]
+    pub const fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    /// Every deed, in order.
+    #[must_use]
+    pub fn records(&self) -> Vec<DeedRecord> {
+        self.records.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Folds the deeds.
+    pub fn fold<T>(&self, fold: impl FnOnce(&[DeedRecord]) -> T) -> T {
+        fold(&self.records.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes a change; what it records is known when this returns.
+    ///
+    /// # Errors
+    /// As of every append; then nothing was changed.
+    pub async fn write(&self, by: &Actor, change: Change) -> Result<(), JournalError> {
+        let written = self.store.change(now(), by, change).await?;
+        self.records.write().unwrap_or_else(PoisonError::into_inner).extend(written);
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Secrets over the API: set, listed without their values, removed.
+
+use crate::{
+    Shared,
+    problem::Problem,
+    routes::{Answer, body, by},
+    wire,
+};
+use axum::{Json, body::Bytes, extract::State, http::StatusCode};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use davy_core::{EnvironmentName, InvalidName, Scope, SecretName, ServiceName};
+use davy_engine::EngineError;
+use davy_ports::SecretValue;
+
+fn scope(service: Option<String>, environment: Option<String>) -> Result<Scope, Problem> {
+    let wrong = |error: InvalidName| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string());
+    Ok(Scope {
+        service: service.map(ServiceName::new).transpose().map_err(wrong)?,
+        environment: environment.map(EnvironmentName::new).transpose().map_err(wrong)?,
+    })
+}
+
+fn name(name: String) -> Result<SecretName, Problem> {
+    SecretName::new(name).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string()))
+}
+
+/// Shorter ones cannot be hidden in output.
+const HIDEABLE: usize = 4;
+
+pub(crate) async fn set(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::SecretSet> {
+    let asked: wire::SetSecret = body(&bytes)?;
+    let scope = scope(asked.service, asked.environment)?;
+    let name = name(asked.name)?;
+    let value = STANDARD.decode(asked.value).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "A004", "the body is not as expected: `value` is not base64")
+    })?;
+    let length = value.len();
+    let set = shared.vault.set(&name, &scope, SecretValue::new(value), &by()).await;
+    let (version, changed) = set.map_err(EngineError::Place)?;
+    let mut notice = Vec::new();
+    if length < HIDEABLE {
+        notice.push(format!("it is too short to be hidden in output: {HIDEABLE} bytes at least can be"));
+    }
+    let services = shared.engine.live();
+    let known = |fits: &dyn Fn(&davy_core::ServiceKey) -> bool| services.iter().any(|live| fits(&live.key));
+    match (&scope.service, &scope.environment) {
+        (_, Some(environment)) if !known(&|key| key.environment == *environment) => {
+            notice.push(format!("nothing is deployed in the environment `{environment}` yet"));
+        }
+        (Some(service), _) if !known(&|key| key.service == *service) => {
+            notice.push(format!("no service called `{service}` is deployed yet"));
+        }
+        _ => {}
+    }
+    Ok(Json(wire::SecretSet { version, changed, notice: notice.join("; ") }))
+}
+
+pub(crate) async fn remove(State(shared): State<Shared>, bytes: Bytes) -> Answer<serde_json::Value> {
+    let asked: wire::RemoveSecret = body(&bytes)?;
+    let scope = scope(asked.service, asked.environment)?;
+    shared.vault.remove(&name(asked.name)?, &scope, &by()).await.map_err(EngineError::Place)?;
+    Ok(Json(serde_json::json!({ "type": "done" })))
+}
+
+pub(crate) async fn list(State(shared): State<Shared>) -> Json<Vec<wire::Secret>> {
+    let listed = shared.vault.list().into_iter().map(|listed| wire::Secret {
+        kind: "secret".to_owned(),
+        name: listed.name.into(),
+        service: listed.scope.service.map(Into::into),
+        environment: listed.scope.environment.map(Into::into),
+        version: listed.version,
+        at: listed.at,
+        by: listed.by.to_string(),
+        set: listed.set,
+        kept: listed.kept.into_iter().collect(),
+    });
+    Json(listed.collect())
+}
