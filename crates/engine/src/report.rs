@@ -186,6 +186,7 @@ impl<'a> Story<'a> {
         row("Environment", self.key.environment.as_str())?;
         row("Release", &describe(&self.request.release))?;
         row("Stable before", &before)?;
+        row("Strategy", self.request.policy.strategy.as_str())?;
         row("Requested by", &format!("{}{kind}", text(self.request.by.as_str())))?;
         if self.began != Some(self.asked) {
             row("Requested", &time(self.asked))?;
@@ -258,6 +259,7 @@ impl<'a> Story<'a> {
         for step in self.steps.iter().filter(|step| step.index.is_none()) {
             let (new, old) = match step.name {
                 "bake" => ("New release, in the bake", "Old release, in the bake"),
+                "between" | "interruption" => ("New release, between steps", "Old release, between steps"),
                 _ => ("New release, afterwards", "Old release, afterwards"),
             };
             for (name, counts) in [(new, &step.canary), (old, &step.stable)] {
@@ -266,10 +268,21 @@ impl<'a> Story<'a> {
                 }
             }
         }
+        for (name, of) in [("New release, matched requests", 0), ("New release, copies", 1)] {
+            let mut sum = Counts::default();
+            for step in &self.steps {
+                let counts = [&step.matched, &step.mirrored][of];
+                sum.add(counts.routed, counts.answered, &counts.failures);
+            }
+            if sum.routed + sum.answered > 0 {
+                row(name, &sum)?;
+            }
+        }
         let unserved: u64 = batches.iter().map(|batch| batch.window.unserved).sum();
         writeln!(page, "\nRequests that the router failed by itself, for want of an instance: {}.", count(unserved))?;
         let aside = batches.iter().filter(|batch| !batch.evidence);
-        let aside: u64 = aside.flat_map(|batch| &batch.window.cells).map(|cell| cell.answered).sum();
+        let drawn = |cell: &&davy_core::Cell| matches!(cell.role, davy_core::Role::Stable | davy_core::Role::Canary);
+        let aside: u64 = aside.flat_map(|batch| &batch.window.cells).filter(drawn).map(|cell| cell.answered).sum();
         if aside > 0 && !self.is_first() {
             let aside = counted(aside, "request");
             writeln!(

@@ -2,7 +2,7 @@
 
 use super::{format::text, words::outcome_words};
 use davy_core::{
-    Failures, Generation, ReleaseId, Timestamp, Weight,
+    Failures, Generation, ReleaseId, Role, Timestamp, Weight,
     rollout::{Cause, Event, Split},
 };
 use davy_judge::Verdict;
@@ -45,6 +45,9 @@ pub(super) struct Step {
     pub(super) verdict: Option<(Timestamp, Verdict)>,
     pub(super) canary: Counts,
     pub(super) stable: Counts,
+    /// Requests that a match sent to the new release, and copies for it: no evidence.
+    pub(super) matched: Counts,
+    pub(super) mirrored: Counts,
     first: Generation,
     told: Option<Weight>,
     /// Requests while the weight was really served, and the new release's part of them.
@@ -80,12 +83,14 @@ impl Step {
 /// Every stretch of a rollout, in order, with its requests.
 pub(super) fn steps(records: &[&Record], release: &ReleaseId, batches: &[Batch]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
+    let mut back = false;
     for record in records {
         let at = record.entry.at;
+        back |= matches!(record.entry.event, Event::RevertRequested { .. } | Event::Reverted { .. });
         let last = steps.last_mut();
         match (&record.entry.event, last) {
             (Event::WeightRequested { generation, step, split }, last) => {
-                let next = begin(at, *generation, *step, split, release);
+                let next = begin(at, *generation, *step, (split, back), release);
                 match last {
                     // Asked for again after a lapse, a restart or a refusal.
                     Some(last) if last.ended.is_none() && (last.index, last.name) == (next.index, next.name) => {
@@ -106,8 +111,16 @@ pub(super) fn steps(records: &[&Record], release: &ReleaseId, batches: &[Batch])
         for cell in &batch.window.cells {
             // By release and not by role: once it serves alone, the new release is nobody's canary.
             let canary = cell.release == *release;
-            let counts = if canary { &mut step.canary } else { &mut step.stable };
+            let counts = match cell.role {
+                Role::Matched => &mut step.matched,
+                Role::Mirrored => &mut step.mirrored,
+                Role::Stable | Role::Canary if canary => &mut step.canary,
+                Role::Stable | Role::Canary => &mut step.stable,
+            };
             counts.add(cell.routed, cell.answered, &cell.failures);
+            if matches!(cell.role, Role::Matched | Role::Mirrored) {
+                continue;
+            }
             if batch.weight == step.weight || step.name != "trial" {
                 step.served.0 += cell.routed;
                 step.served.1 += if canary { cell.routed } else { 0 };
@@ -117,8 +130,17 @@ pub(super) fn steps(records: &[&Record], release: &ReleaseId, batches: &[Batch])
     steps
 }
 
-fn begin(at: Timestamp, generation: Generation, step: Option<usize>, split: &Split, new: &ReleaseId) -> Step {
+fn begin(
+    at: Timestamp,
+    generation: Generation,
+    step: Option<usize>,
+    (split, back): (&Split, bool),
+    new: &ReleaseId,
+) -> Step {
     let (weight, name) = match split {
+        // Old instances are taken out, or moved, while the next step's start.
+        Split::Trial { canary, .. } if step.is_none() => (*canary, "between"),
+        Split::Nothing if !back => (Weight::NONE, "interruption"),
         Split::Trial { canary, .. } => (*canary, "trial"),
         Split::Bake => (Weight::ALL, "bake"),
         Split::Only { .. } if step.is_some() => (Weight::ALL, "first"),
@@ -135,6 +157,8 @@ fn begin(at: Timestamp, generation: Generation, step: Option<usize>, split: &Spl
         verdict: None,
         canary: Counts::default(),
         stable: Counts::default(),
+        matched: Counts::default(),
+        mirrored: Counts::default(),
         first: generation,
         told: None,
         served: (0, 0),
