@@ -1,6 +1,7 @@
 //! Counting without locks: each request adds one to exactly one outcome, so that failures never exceed answers.
 
-use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, bucket_of};
+use crate::access::{Note, Went};
+use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, ServiceKey, bucket_of};
 use std::{
     sync::{
         Arc,
@@ -62,26 +63,66 @@ impl Counter {
     }
 }
 
+/// The upper edges of the latencies that are told as metrics, in microseconds.
+pub(crate) const EDGES: [u64; 11] =
+    [5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+
+/// All traffic of one release for as long as it is served: what is under way, and what is told as metrics.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    service: ServiceKey,
+    /// Requests under way.
+    pub in_flight: AtomicU64,
+    /// By the first digit of their status; 0: no answer.
+    pub answers: [AtomicU64; 6],
+    pub latency: [AtomicU64; EDGES.len() + 1],
+    pub micros: AtomicU64,
+    pub retries: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn new(service: ServiceKey) -> Self {
+        Self {
+            service,
+            in_flight: AtomicU64::new(0),
+            answers: Default::default(),
+            latency: Default::default(),
+            micros: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+        }
+    }
+}
+
 /// One request under way: counted as routed when made, and as what became of it when it ends. Dropped without an end,
 /// the client had gone.
 #[derive(Debug)]
 pub(crate) struct Under {
     counter: Arc<Counter>,
-    in_flight: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
     began: Instant,
     ended: bool,
+    /// 0: there is no answer.
+    pub status: u16,
+    /// What the access log says of it.
+    pub note: Option<Box<Note>>,
 }
 
 impl Under {
-    pub(crate) fn new(counter: Arc<Counter>, in_flight: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(counter: Arc<Counter>, traffic: Arc<Traffic>) -> Self {
         counter.routed.fetch_add(1, Relaxed);
-        in_flight.fetch_add(1, Relaxed);
-        Self { counter, in_flight, began: Instant::now(), ended: false }
+        traffic.in_flight.fetch_add(1, Relaxed);
+        Self { counter, traffic, began: Instant::now(), ended: false, status: 0, note: None }
     }
 
     /// When it was routed.
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// It goes to another instance of its release, as the one before was never reached: its end is counted there.
+    pub(crate) fn retry(&mut self, counter: Arc<Counter>) {
+        self.traffic.retries.fetch_add(1, Relaxed);
+        self.counter = counter;
     }
 
     /// Says how it ended; only the first time counts.
@@ -96,6 +137,8 @@ impl Under {
             // A request that timed out belongs above every boundary.
             let bucket = if outcome == Outcome::Timeout { BUCKETS - 1 } else { usize::from(bucket_of(micros)) };
             self.counter.latency[bucket].fetch_add(1, Relaxed);
+            self.traffic.micros.fetch_add(micros, Relaxed);
+            self.traffic.latency[EDGES.partition_point(|edge| *edge < micros)].fetch_add(1, Relaxed);
         }
     }
 }
@@ -103,6 +146,12 @@ impl Under {
 impl Drop for Under {
     fn drop(&mut self) {
         self.end(Outcome::ClientGone);
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.traffic.in_flight.fetch_sub(1, Relaxed);
+        self.traffic.answers[usize::from(self.status / 100).min(5)].fetch_add(1, Relaxed);
+        if let Some(note) = self.note.take() {
+            let Counter { release, instance, .. } = &*self.counter;
+            let went = Went { service: &self.traffic.service, release: release.as_str(), instance: instance.as_str() };
+            note.write((self.status > 0).then_some(self.status), Some(&went));
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What the gateway holds of every service: the snapshot, whether its fallback is served, the lease, the counts.
 
 use crate::{
-    count::Counter,
+    count::{Counter, Traffic},
     disk::{Stored, Writing},
+    metrics::Kept,
     table::{Instance, Service, Table, Target},
 };
 use davy_core::{
@@ -38,7 +39,7 @@ struct Held {
     /// Of the latest revert: what was asked before it is not served any more.
     ticket: u64,
     epochs: Vec<Epoch>,
-    in_flight: BTreeMap<ReleaseId, Arc<AtomicU64>>,
+    in_flight: BTreeMap<ReleaseId, Arc<Traffic>>,
     unserved: Arc<AtomicU64>,
     windows: VecDeque<Window>,
     sequence: u64,
@@ -176,7 +177,11 @@ impl Holder {
 
     /// Requests under way, of all services.
     pub(crate) fn under_way(&self) -> u64 {
-        self.services.values().flat_map(|held| held.in_flight.values()).map(|count| count.load(Relaxed)).sum()
+        self.services
+            .values()
+            .flat_map(|held| held.in_flight.values())
+            .map(|traffic| traffic.in_flight.load(Relaxed))
+            .sum()
     }
 
     pub(crate) fn observe(&self, key: &ServiceKey) -> Option<Serving> {
@@ -188,13 +193,28 @@ impl Holder {
     }
 
     fn serving(&self, _: &ServiceKey, held: &Held) -> Serving {
-        let in_flight = held.in_flight.iter().map(|(release, count)| (release.clone(), count.load(Relaxed)));
+        let in_flight = held.in_flight.iter().map(|(id, traffic)| (id.clone(), traffic.in_flight.load(Relaxed)));
         Serving {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),
             boot: self.boot.clone(),
             in_flight: in_flight.filter(|(_, count)| *count > 0).collect(),
         }
+    }
+
+    /// Every service as the metrics tell it.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let kept = self.services.iter().map(|(key, held)| {
+            let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split);
+            Kept {
+                key: key.clone(),
+                mode: held.mode.clone(),
+                generation: held.snapshot.generation.0,
+                lease: lease.map(|lease| lease.duration().saturating_sub(held.renewed.elapsed())),
+                traffic: held.in_flight.iter().map(|(release, traffic)| (release.clone(), traffic.clone())).collect(),
+            }
+        });
+        kept.collect()
     }
 
     /// Every instance with how it is to be checked.
@@ -214,7 +234,7 @@ impl Holder {
     fn compile(&mut self) {
         let mut health = BTreeMap::new();
         let mut routes = Vec::new();
-        for held in self.services.values_mut() {
+        for (key, held) in &mut self.services {
             let fallen = matches!(held.mode, Mode::Fallback { .. });
             let canary = held.snapshot.serve.iter().find(|target| target.role == Role::Canary);
             let weight = canary.map_or(Weight::NONE, |target| target.weight);
@@ -224,7 +244,8 @@ impl Holder {
             let mut targets = Vec::new();
             for target in &held.snapshot.serve {
                 until += target.weight.basis_points();
-                let in_flight = held.in_flight.entry(target.release.clone()).or_default().clone();
+                let in_flight = held.in_flight.entry(target.release.clone());
+                let in_flight = in_flight.or_insert_with(|| Arc::new(Traffic::new(key.clone()))).clone();
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
@@ -305,6 +326,6 @@ impl Held {
             self.windows.pop_front();
         }
         let served = |release: &ReleaseId| self.snapshot.serve.iter().any(|target| target.release == *release);
-        self.in_flight.retain(|release, count| served(release) || count.load(Relaxed) > 0);
+        self.in_flight.retain(|release, traffic| served(release) || traffic.in_flight.load(Relaxed) > 0);
     }
 }

@@ -1,6 +1,6 @@
 //! What workers look up for every request: routes, splits and instances, compiled from the snapshots held.
 
-use crate::count::{Counter, Under};
+use crate::count::{Counter, Traffic, Under};
 use davy_core::{Millis, Route};
 use std::{
     net::SocketAddr,
@@ -35,7 +35,7 @@ pub(crate) struct Target {
     pub until: u16,
     pub instances: Vec<Instance>,
     pub next: AtomicUsize,
-    pub in_flight: Arc<AtomicU64>,
+    pub in_flight: Arc<Traffic>,
 }
 
 /// One instance of a release.
@@ -95,6 +95,14 @@ impl Service {
             in_turn.clone().find(|instance| instance.healthy.load(Relaxed)).or_else(|| in_turn.clone().next())?;
         let under = Under::new(instance.counter.clone(), target.in_flight.clone());
         Some(Chosen { address: instance.address, under })
+    }
+
+    /// Another healthy instance of the release of one that could not be reached.
+    pub(crate) fn another(&self, tried: &[SocketAddr]) -> Option<(SocketAddr, Arc<Counter>)> {
+        let is_tried = |instance: &&Instance| tried.contains(&instance.address);
+        let target = self.targets.iter().find(|target| target.instances.iter().any(|known| is_tried(&known)))?;
+        let other = target.instances.iter().find(|other| !is_tried(other) && other.healthy.load(Relaxed))?;
+        Some((other.address, other.counter.clone()))
     }
 
     fn healthy(&self, target: usize) -> Option<&Instance> {
