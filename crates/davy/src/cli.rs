@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Write a davy.yaml to start from: guessed from a Dockerfile or a Compose file, or a plain one
     Init(Init),
     /// Run the server, in the foreground
-    Up(Up),
+    Up(Box<Up>),
     /// Stop the server, the gateway and local instances
     Down(Down),
     /// Look for what is wrong

@@ -18,6 +18,12 @@ pub(crate) struct Asked {
     /// Whether plain requests for hosts with a certificate go to https: on, off, or to which port
     #[arg(long, value_name = "on|off|PORT")]
     pub redirect: Option<String>,
+    /// Where a line for each request goes
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// Where the gateway answers /metrics: a loopback address
+    #[arg(long, value_name = "ADDR")]
+    pub gateway_metrics: Option<String>,
     /// Connections of clients at once; 20,000 when absent
     #[arg(long, value_name = "NUMBER")]
     pub connections: Option<String>,
@@ -42,13 +48,19 @@ impl Asked {
     /// As the gateway takes it.
     pub(crate) fn read(&self) -> Result<Features, Failure> {
         let path = |path: &Option<PathBuf>| {
+            let path = path.as_ref()?;
+            if path.as_os_str() == "-" {
+                return Some("-".to_owned());
+            }
             // The gateway's process may stand elsewhere.
-            path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string())
+            Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string())
         };
         let named = [
             ("--tls", self.gateway_tls.clone()),
             ("--certificates", path(&self.certificates)),
             ("--redirect", self.redirect.clone()),
+            ("--access-log", path(&self.access_log)),
+            ("--metrics", self.gateway_metrics.clone()),
             ("--connections", self.connections.clone()),
             ("--connections-per-client", self.connections_per_client.clone()),
             ("--body-limit", self.body_limit.clone()),

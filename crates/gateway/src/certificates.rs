@@ -242,10 +242,3 @@ fn described(certificate: &[u8]) -> Result<(Vec<String>, i64), String> {
     });
     Ok((names.collect(), parsed.validity().not_after.timestamp()))
 }
-
-/// When the certificate of a pair of files begins and ends, in seconds since the Unix epoch.
-pub(crate) fn lifetime(chain: &Path) -> Option<(i64, i64)> {
-    let certificate = CertificateDer::from_pem_file(chain).ok()?;
-    let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
-    Some((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
-}

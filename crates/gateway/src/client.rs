@@ -57,6 +57,17 @@ impl Client {
         }
     }
 
+    /// What the gateway tells of itself, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        match self.ask("ask for the gateway's metrics", Request::Metrics).await? {
+            Answer::Text(text) => Ok(text),
+            other => Err(unexpected("ask for the gateway's metrics", &other)),
+        }
+    }
+
     /// Ends the gateway.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::{
     disk::Disk,
     frame::{self, Answer, Hello, Request},
     held::Holder,
+    metrics::Sources,
 };
 use davy_core::{HealthCheck, ServiceKey, Serving, Snapshot};
 use davy_ports::Error;
@@ -30,12 +31,19 @@ pub(crate) struct Shared {
     holder: Arc<Mutex<Holder>>,
     disk: Arc<Disk>,
     hello: Arc<Hello>,
+    sources: Sources,
     ticks: watch::Sender<u64>,
     pub(crate) ended: Arc<Notify>,
 }
 
 impl Shared {
-    pub(crate) fn new(holder: Holder, disk: Disk, listen: SocketAddr, tls: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(
+        holder: Holder,
+        disk: Disk,
+        listen: SocketAddr,
+        tls: Option<SocketAddr>,
+        sources: Sources,
+    ) -> Self {
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: holder.boot().to_owned(),
@@ -44,7 +52,7 @@ impl Shared {
             pid: std::process::id(),
         };
         let (holder, disk, hello) = (Arc::new(Mutex::new(holder)), Arc::new(disk), Arc::new(hello));
-        Self { holder, disk, hello, ticks: watch::Sender::new(0), ended: Arc::default() }
+        Self { holder, disk, hello, sources, ticks: watch::Sender::new(0), ended: Arc::default() }
     }
 
     fn holder(&self) -> MutexGuard<'_, Holder> {
@@ -58,6 +66,12 @@ impl Shared {
 
     pub(crate) fn instances(&self) -> Vec<(SocketAddr, HealthCheck, Arc<AtomicBool>)> {
         self.holder().instances()
+    }
+
+    /// What it tells of itself, as text.
+    pub(crate) fn metrics(&self) -> String {
+        let kept = self.holder().kept();
+        self.sources.tell(&self.hello.boot, &kept)
     }
 
     /// Closes windows for ever.
@@ -125,6 +139,7 @@ impl Shared {
             Request::Renew { key, generation } => serving(self.holder().renew(&key, generation)),
             Request::Revert { key } => serving(self.revert(&key)),
             Request::Observe { key } => Answer::Serving(self.holder().observe(&key).map(Box::new)),
+            Request::Metrics => Answer::Text(self.metrics()),
             Request::Windows { .. } | Request::Shutdown => Answer::Done,
         }
     }

@@ -1,7 +1,10 @@
 //! Counting without locks: each request adds one to exactly one outcome, so that failures never exceed answers.
 
-use crate::sticky::Client;
-use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, bucket_of};
+use crate::{
+    access::{Note, Went},
+    sticky::Client,
+};
+use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, ServiceKey, bucket_of};
 use std::{
     sync::{
         Arc,
@@ -27,6 +30,8 @@ pub(crate) struct Counter {
     release: ReleaseId,
     role: Role,
     instance: InstanceId,
+    /// Requests under way on the instance, whatever counts them.
+    in_flight: Arc<AtomicU64>,
     routed: AtomicU64,
     /// Of the failures, those of clients that had failed before.
     repeated: AtomicU64,
@@ -35,10 +40,19 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    pub(crate) fn new(release: ReleaseId, role: Role, instance: InstanceId) -> Self {
+    pub(crate) fn new(release: ReleaseId, role: Role, instance: InstanceId, in_flight: Arc<AtomicU64>) -> Self {
         let ends = std::array::from_fn(|_| AtomicU64::new(0));
         let latency = std::array::from_fn(|_| AtomicU32::new(0));
-        Self { release, role, instance, routed: AtomicU64::new(0), repeated: AtomicU64::new(0), ends, latency }
+        Self {
+            release,
+            role,
+            instance,
+            in_flight,
+            routed: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+            ends,
+            latency,
+        }
     }
 
     /// Takes what was counted; none when nothing was.
@@ -71,23 +85,58 @@ impl Counter {
     }
 }
 
+/// The upper edges of the latencies that are told as metrics, in microseconds.
+pub(crate) const EDGES: [u64; 11] =
+    [5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+
+/// All traffic of one release for as long as it is served: what is under way, and what is told as metrics.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    service: ServiceKey,
+    /// Requests under way.
+    pub in_flight: AtomicU64,
+    /// By the first digit of their status; 0: no answer.
+    pub answers: [AtomicU64; 6],
+    pub latency: [AtomicU64; EDGES.len() + 1],
+    pub micros: AtomicU64,
+    pub retries: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn new(service: ServiceKey) -> Self {
+        Self {
+            service,
+            in_flight: AtomicU64::new(0),
+            answers: Default::default(),
+            latency: Default::default(),
+            micros: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+        }
+    }
+}
+
 /// One request under way: counted as routed when made, and as what became of it when it ends. Dropped without an end,
 /// the client had gone.
 #[derive(Debug)]
 pub(crate) struct Under {
     counter: Arc<Counter>,
-    in_flight: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
     began: Instant,
     ended: bool,
     /// Who asks, where clients stay with a release.
     client: Option<Box<Client>>,
+    /// 0: there is no answer.
+    pub status: u16,
+    /// What the access log says of it.
+    pub note: Option<Box<Note>>,
 }
 
 impl Under {
-    pub(crate) fn new(counter: Arc<Counter>, in_flight: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(counter: Arc<Counter>, traffic: Arc<Traffic>) -> Self {
         counter.routed.fetch_add(1, Relaxed);
-        in_flight.fetch_add(1, Relaxed);
-        Self { counter, in_flight, began: Instant::now(), ended: false, client: None }
+        traffic.in_flight.fetch_add(1, Relaxed);
+        counter.in_flight.fetch_add(1, Relaxed);
+        Self { counter, traffic, began: Instant::now(), ended: false, client: None, status: 0, note: None }
     }
 
     /// Says who asks.
@@ -95,9 +144,22 @@ impl Under {
         self.client = Some(Box::new(client));
     }
 
+    /// What its release is to the judge.
+    pub(crate) fn role(&self) -> Role {
+        self.counter.role
+    }
+
     /// When it was routed.
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// It goes to another instance of its release, as the one before was never reached: its end is counted there.
+    pub(crate) fn retry(&mut self, counter: Arc<Counter>) {
+        self.traffic.retries.fetch_add(1, Relaxed);
+        counter.in_flight.fetch_add(1, Relaxed);
+        self.counter.in_flight.fetch_sub(1, Relaxed);
+        self.counter = counter;
     }
 
     /// Says how it ended; only the first time counts.
@@ -116,6 +178,8 @@ impl Under {
             // A request that timed out belongs above every boundary.
             let bucket = if outcome == Outcome::Timeout { BUCKETS - 1 } else { usize::from(bucket_of(micros)) };
             self.counter.latency[bucket].fetch_add(1, Relaxed);
+            self.traffic.micros.fetch_add(micros, Relaxed);
+            self.traffic.latency[EDGES.partition_point(|edge| *edge < micros)].fetch_add(1, Relaxed);
         }
     }
 }
@@ -123,6 +187,13 @@ impl Under {
 impl Drop for Under {
     fn drop(&mut self) {
         self.end(Outcome::ClientGone);
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.traffic.in_flight.fetch_sub(1, Relaxed);
+        self.counter.in_flight.fetch_sub(1, Relaxed);
+        self.traffic.answers[usize::from(self.status / 100).min(5)].fetch_add(1, Relaxed);
+        if let Some(note) = self.note.take() {
+            let Counter { release, instance, .. } = &*self.counter;
+            let went = Went { service: &self.traffic.service, release: release.as_str(), instance: instance.as_str() };
+            note.write((self.status > 0).then_some(self.status), Some(&went));
+        }
     }
 }

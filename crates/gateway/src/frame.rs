@@ -26,6 +26,7 @@ pub(crate) enum Request {
     Revert { key: ServiceKey },
     Observe { key: ServiceKey },
     Windows { key: ServiceKey, after: Option<Cursor> },
+    Metrics,
     Shutdown,
 }
 
@@ -35,6 +36,7 @@ pub(crate) enum Answer {
     Hello(Hello),
     Serving(Option<Box<Serving>>),
     Windows(Vec<Window>),
+    Text(String),
     Error(Error),
     Done,
 }

@@ -1,6 +1,7 @@
 //! What comes before a request is routed, in either HTTP: one form of it, what is refused, what the gateway answers itself.
 
 use crate::{
+    access::Note,
     headers,
     pace::Busy,
     peer::Peer,
@@ -33,10 +34,17 @@ impl Worker {
         if is_http2 {
             headers::as_http1(&mut request);
         }
+        let mut note = self.log.as_ref().map(|log| Note::of(log, &request, peer.ip, peer.is_secure));
         let mut response = match self.refused(&request, peer) {
             Some(refusal) => refusal,
-            None => self.answer(request, peer).await,
+            None => self.answer(request, peer, &mut note).await,
         };
+        // One that was routed has taken its note along.
+        if let Some(mut note) = note {
+            note.code = response.body().code();
+            note.bytes = response.body().size_hint().lower();
+            note.write(Some(response.status().as_u16()), None);
+        }
         if is_http2 {
             response.headers_mut().remove(header::CONNECTION);
         } else if self.is_ending.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -67,7 +75,7 @@ impl Worker {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let instead = HeaderValue::try_from(tls.instead(without_port(host), path)?).ok()?;
         self.meters.redirects.add();
-        let mut redirect = Response::new(Body::Own(None));
+        let mut redirect = Response::new(Body::empty());
         *redirect.status_mut() = StatusCode::PERMANENT_REDIRECT;
         redirect.headers_mut().insert(header::LOCATION, instead);
         Some(redirect)

@@ -2,8 +2,9 @@
 
 use crate::{
     aside::Aside,
-    count::Counter,
+    count::{Counter, Traffic},
     disk::{Stored, Writing},
+    metrics::Kept,
     sticky::{Failed, Key, Sticky},
     table::{Apart, Entry, Instance, Service, Table, Target},
 };
@@ -45,6 +46,7 @@ struct Held {
     in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
     /// Clients that failed in the rollout under way, where they stay with a release.
     failed: Arc<Failed>,
+    traffic: BTreeMap<ReleaseId, Arc<Traffic>>,
     unserved: Arc<AtomicU64>,
     windows: VecDeque<Window>,
     sequence: u64,
@@ -93,6 +95,7 @@ impl Holder {
             ticket: 0,
             epochs: Vec::new(),
             in_flight: BTreeMap::new(),
+            traffic: BTreeMap::new(),
             failed: Arc::default(),
             unserved: Arc::default(),
             windows: VecDeque::new(),
@@ -217,6 +220,21 @@ impl Holder {
         }
     }
 
+    /// Every service as the metrics tell it.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let kept = self.services.iter().map(|(key, held)| {
+            let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split);
+            Kept {
+                key: key.clone(),
+                mode: held.mode.clone(),
+                generation: held.snapshot.generation.0,
+                lease: lease.map(|lease| lease.duration().saturating_sub(held.renewed.elapsed())),
+                traffic: held.traffic.iter().map(|(release, traffic)| (release.clone(), traffic.clone())).collect(),
+            }
+        });
+        kept.collect()
+    }
+
     /// Every instance with how it is to be checked.
     pub(crate) fn instances(&self) -> Vec<(SocketAddr, davy_core::HealthCheck, Arc<AtomicBool>)> {
         let mut all = Vec::new();
@@ -234,7 +252,7 @@ impl Holder {
     fn compile(&mut self) {
         let mut health = BTreeMap::new();
         let mut routes = Vec::new();
-        for held in self.services.values_mut() {
+        for (key, held) in &mut self.services {
             let fallen = matches!(held.mode, Mode::Fallback { .. });
             let canary = held.snapshot.serve.iter().find(|target| target.role == Role::Canary);
             let weight = canary.map_or(Weight::NONE, |target| target.weight);
@@ -246,25 +264,29 @@ impl Holder {
             for target in &held.snapshot.serve {
                 until += target.weight.basis_points();
                 let is_canary = target.role == Role::Canary;
+                let traffic = held.traffic.entry(target.release.clone());
+                let traffic = traffic.or_insert_with(|| Arc::new(Traffic::new(key.clone()))).clone();
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
                     health.insert(backend.address, healthy.clone());
-                    let counter = Arc::new(Counter::new(target.release.clone(), target.role, backend.id.clone()));
+                    let under_way = (target.release.clone(), backend.id.clone());
+                    let in_flight = held.in_flight.entry(under_way).or_default().clone();
+                    let count = |role| {
+                        let (release, instance) = (target.release.clone(), backend.id.clone());
+                        Arc::new(Counter::new(release, role, instance, in_flight.clone()))
+                    };
+                    let counter = count(target.role);
                     counters.push(counter.clone());
-                    let apart = (is_canary && is_apart).then(|| {
-                        let count = |role| Arc::new(Counter::new(target.release.clone(), role, backend.id.clone()));
-                        Apart { matched: count(Role::Matched), mirrored: count(Role::Mirrored) }
-                    });
+                    let apart = (is_canary && is_apart)
+                        .then(|| Apart { matched: count(Role::Matched), mirrored: count(Role::Mirrored) });
                     if let Some(Apart { matched, mirrored }) = &apart {
                         counters.extend([matched.clone(), mirrored.clone()]);
                     }
-                    let under_way = (target.release.clone(), backend.id.clone());
-                    let in_flight = held.in_flight.entry(under_way).or_default().clone();
-                    Instance { address: backend.address, healthy, counter, in_flight, apart }
+                    Instance { address: backend.address, healthy, counter, apart }
                 });
                 let instances = instances.collect();
-                targets.push(Target { until, instances, next: Default::default() });
+                targets.push(Target { until, instances, next: Default::default(), traffic });
             }
             let fallback = held.snapshot.fallback.as_ref();
             let fallback = fallback.and_then(|id| held.snapshot.serve.iter().position(|target| target.release == *id));
@@ -363,5 +385,9 @@ impl Held {
         let backends = self.snapshot.serve.iter().flat_map(|target| &target.instances);
         let served = |instance: &InstanceId| backends.clone().any(|backend| backend.id == *instance);
         self.in_flight.retain(|(_, instance), count| served(instance) || count.load(Relaxed) > 0);
+        self.traffic.retain(|release, traffic| {
+            let served = self.snapshot.serve.iter().any(|target| target.release == *release);
+            served || traffic.in_flight.load(Relaxed) > 0
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! The embedded data plane: a process of its own that proxies HTTP/1.1, HTTP/2 and gRPC, splits each service's requests by
 //! weight, counts every one, and falls back to stable by itself when the controller is silent; and the client that controls it.
 
+mod access;
 mod aside;
 mod certificates;
 mod client;
@@ -18,6 +19,7 @@ mod keeper;
 mod limits;
 mod listen;
 mod meters;
+mod metrics;
 mod mirror;
 mod options;
 mod pace;

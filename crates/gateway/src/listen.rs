@@ -47,7 +47,8 @@ fn bind(asked: SocketAddr, remembered: &Path) -> Result<TcpListener, Error> {
     })
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens at an address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // Connections of the gateway before may still be closing on the same port.

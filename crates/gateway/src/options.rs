@@ -28,6 +28,10 @@ pub struct Features {
     pub certificates: Option<PathBuf>,
     /// Whether plain requests for hosts that have a certificate are sent to https, and to which port.
     pub redirect: Redirect,
+    /// Where a line for each request goes; `-` is the standard output.
+    pub access_log: Option<PathBuf>,
+    /// Where metrics are answered, without a lock: a loopback address.
+    pub metrics: Option<SocketAddr>,
     /// What one client may use.
     pub limits: Limits,
 }
@@ -48,7 +52,8 @@ pub enum Redirect {
 impl Options {
     /// What follows `davy gateway`.
     pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] \
-        [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] [--connections NUMBER] \
+        [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] \
+        [--access-log FILE|-] [--metrics ADDRESS] [--connections NUMBER] \
         [--connections-per-client NUMBER] [--body-limit SIZE] \
         [--head-timeout 15s] [--idle-timeout 75s] [--slow-timeout 60s]";
 
@@ -111,6 +116,8 @@ impl Features {
                     port => Redirect::Port(read(name, port)?),
                 }
             }
+            "--access-log" => self.access_log = Some(value.into()),
+            "--metrics" => self.metrics = Some(read(name, value)?),
             "--connections" => self.limits.connections = read(name, value)?,
             "--connections-per-client" => self.limits.connections_per_client = read(name, value)?,
             "--body-limit" => self.limits.body = Some(size(value).map_err(|why| format!("{name} {value}: {why}"))?),
@@ -127,7 +134,12 @@ impl Features {
         match (&self.tls, &self.certificates) {
             (Some(_), None) => Err("a TLS listener needs a folder of certificates".to_owned()),
             (None, Some(_)) => Err("certificates need a TLS listener".to_owned()),
-            _ => Ok(()),
+            _ => match self.metrics {
+                Some(address) if !address.ip().is_loopback() => {
+                    Err(format!("the metrics would be told to everybody who reaches {address}: use 127.0.0.1"))
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -152,6 +164,8 @@ impl Features {
                 Redirect::Port(port) => Some(port.to_string()),
             },
         );
+        say("--access-log", path(&self.access_log));
+        say("--metrics", self.metrics.map(|address| address.to_string()));
         let (limits, usual) = (self.limits, default.limits);
         say("--connections", (limits.connections != usual.connections).then(|| limits.connections.to_string()));
         let per_client = limits.connections_per_client;

@@ -1,14 +1,16 @@
 //! The gateway's process: listeners, worker threads, and the control side on the first thread.
 
 use crate::{
+    access::Log,
     certificates::Certificates,
     control::Shared,
     disk::Disk,
     health,
     held::{self, Holder},
     limits::Gate,
-    listen::Listening,
+    listen::{self, Listening},
     meters::Meters,
+    metrics::{self, Sources},
     options::Options,
     sticky::Key,
     table::Table,
@@ -70,8 +72,17 @@ pub fn run(options: Options) -> Result<(), Error> {
     let key = Key::new(&disk.secret().map_err(failed("make the key of cookies"))?);
     let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone());
     let phase = watch::Sender::new(Phase::Serve);
+    let log = match &features.access_log {
+        Some(path) => {
+            let log = Log::open(path, meters.clone());
+            Some(Arc::new(log.map_err(failed(&format!("write the access log {}", path.display())))?))
+        }
+        None => None,
+    };
     let limits = features.limits;
-    let common = Common { table, meters, gate: Arc::new(Gate::new(limits)), tls, limits };
+    let gate = Arc::new(Gate::new(limits));
+    let sources = Sources { meters: meters.clone(), gate: gate.clone(), certificates: certificates.clone() };
+    let common = Common { table, meters, gate, tls, log: log.clone(), limits };
     for number in 0..options.threads.max(1) {
         let mut doors = vec![plain.door(false)?];
         if let Some(secure) = &secure {
@@ -86,12 +97,12 @@ pub fn run(options: Options) -> Result<(), Error> {
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         thread.spawn(worker).map_err(failed("start a worker thread"))?;
     }
-    let shared = Shared::new(holder, disk, plain.address, secure.as_ref().map(|secure| secure.address));
+    let shared = Shared::new(holder, disk, plain.address, secure.as_ref().map(|secure| secure.address), sources);
     // Each worker has its own listeners now: the ports are free once they have stopped.
     drop((plain, secure));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
-    let served = runtime.block_on(control(&options, shared, certificates, &phase));
+    let served = runtime.block_on(control(&options, shared, certificates, log, &phase));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
     drop(lock);
@@ -102,6 +113,7 @@ async fn control(
     options: &Options,
     shared: Shared,
     certificates: Option<Arc<Certificates>>,
+    log: Option<Arc<Log>>,
     phase: &watch::Sender<Phase>,
 ) -> io::Result<()> {
     // The lock is held: a socket that is there belonged to a gateway that is no more.
@@ -115,6 +127,18 @@ async fn control(
         tokio::spawn(look(certificates));
     }
     tokio::spawn(shared.clone().listen(listener));
+    if let Some(address) = options.features.metrics {
+        let listener = listen::listen(address).and_then(tokio::net::TcpListener::from_std)?;
+        tokio::spawn(metrics::serve(listener, shared.clone()));
+    }
+    let mut hung_up = signal(SignalKind::hangup())?;
+    if let Some(log) = log {
+        tokio::spawn(async move {
+            while hung_up.recv().await.is_some() {
+                log.reopen();
+            }
+        });
+    }
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         () = ended.notified() => {}

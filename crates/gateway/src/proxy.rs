@@ -1,13 +1,14 @@
 //! One request's way: checked, routed, counted, forwarded as a stream, counted again.
 
 use crate::{
+    access::Note,
     aside::Asked,
     count::{Outcome, Under},
     headers, limits,
     mirror::{Copy, Pieces},
     peer::Peer,
     shared::{self, Stream, Unanswered},
-    table::Chosen,
+    table::{Chosen, Service},
     upstream::{self, Link, Sent, Upload},
     worker::Worker,
 };
@@ -31,7 +32,12 @@ use std::{
 
 impl Worker {
     /// Routes a request whose head is not ambiguous, and answers it.
-    pub(crate) async fn answer(self: &Rc<Self>, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+    pub(crate) async fn answer(
+        self: &Rc<Self>,
+        mut request: Request<Incoming>,
+        peer: &Peer,
+        note: &mut Option<Box<Note>>,
+    ) -> Response<Body> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
         let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let Some((service, is_canary)) = table.find(without_port(named), request.uri().path()) else {
@@ -42,10 +48,11 @@ impl Worker {
             None => (Asked::Draw(self.dice.borrow_mut().u16(0..10_000)), None),
             Some(aside) => aside.asked(request.headers(), is_canary, &mut self.dice.borrow_mut()),
         };
-        let Some(Chosen { address, mut under, by_stable }) = service.choose(asked) else {
+        let Some(Chosen { mut address, mut under, by_stable }) = service.choose(asked) else {
             service.unserved.fetch_add(1, Relaxed);
             return own(StatusCode::SERVICE_UNAVAILABLE, "G503", "the service has no instance");
         };
+        under.note = note.take();
         let timeout = service.timeout.duration();
         let speech = if shared::is_grpc(&request) { Speech::Grpc } else { Speech::Http };
         let protocol = headers::upgrade(request.headers());
@@ -56,41 +63,20 @@ impl Worker {
         });
         let copy = copy.and_then(|_| service.copied());
         let pieces = copy.and_then(|(address, under)| self.mirror(Copy { address, under }, speech, &request, timeout));
+        let mut way = Delivery { service, address: &mut address, speech, under: &mut under };
         let sent = if request.body().is_end_stream() {
-            let forwarding = self.forward(address, speech, request.map(Sent::Streamed));
-            self.deadlines.until(under.began() + timeout, forwarding).await.ok_or(Late::Instance)
+            let due = way.under.began() + timeout;
+            let delivering = self.deliver(&mut way, request.map(Sent::Streamed));
+            self.deadlines.until(due, delivering).await.ok_or(Late::Instance)
         } else {
-            Box::pin(self.upload(address, speech, request, pieces, timeout)).await
+            Box::pin(self.upload(&mut way, request, pieces, timeout)).await
         };
         let (response, way) = match sent {
             Ok(Ok(sent)) => sent,
-            Ok(Err(Refused::Connect)) => {
-                under.end(Outcome::Refused);
-                return own(StatusCode::BAD_GATEWAY, "G502", "the instance refused the connection");
-            }
-            Ok(Err(Refused::Broken)) => {
-                under.end(Outcome::Reset);
-                return own(StatusCode::BAD_GATEWAY, "G502", "the instance broke the connection");
-            }
-            Ok(Err(Refused::Client)) => {
-                under.end(Outcome::ClientGone);
-                return last(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon");
-            }
-            Ok(Err(Refused::Long)) => {
-                self.meters.long_bodies.add();
-                under.end(Outcome::ClientGone);
-                return last(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed");
-            }
-            Err(Late::Client) => {
-                self.meters.slow_bodies.add();
-                under.end(Outcome::ClientGone);
-                return last(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time");
-            }
-            Err(Late::Instance) => {
-                under.end(Outcome::Timeout);
-                return own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time");
-            }
+            Ok(Err(refused)) => return self.failed(under, &refused),
+            Err(late) => return self.late(under, &late),
         };
+        under.status = response.status().as_u16();
         let mut response = match (upgraded, way) {
             (Some(client), Way::Own(link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tunnel(client, response, link, under)
@@ -103,11 +89,68 @@ impl Worker {
         response
     }
 
+    fn failed(&self, under: Under, refused: &Refused) -> Response<Body> {
+        match refused {
+            Refused::Connect(_) => {
+                let answer = own(StatusCode::BAD_GATEWAY, "G502", "the instance refused the connection");
+                ended(under, Outcome::Refused, answer)
+            }
+            Refused::Broken => {
+                let answer = own(StatusCode::BAD_GATEWAY, "G502", "the instance broke the connection");
+                ended(under, Outcome::Reset, answer)
+            }
+            Refused::Client => {
+                let answer = last(StatusCode::BAD_REQUEST, "G400", "the request's body ended too soon");
+                ended(under, Outcome::ClientGone, answer)
+            }
+            Refused::Long => {
+                self.meters.long_bodies.add();
+                let answer = last(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed");
+                ended(under, Outcome::ClientGone, answer)
+            }
+        }
+    }
+
+    fn late(&self, under: Under, late: &Late) -> Response<Body> {
+        match late {
+            Late::Client => {
+                self.meters.slow_bodies.add();
+                let answer = last(StatusCode::REQUEST_TIMEOUT, "G408", "the request's body did not come in time");
+                ended(under, Outcome::ClientGone, answer)
+            }
+            Late::Instance => {
+                let answer = own(StatusCode::GATEWAY_TIMEOUT, "G504", "the instance did not answer in time");
+                ended(under, Outcome::Timeout, answer)
+            }
+        }
+    }
+
+    /// Forwards a request; to another instance of its release where one cannot be reached: nothing of it was sent.
+    async fn deliver(
+        &self,
+        way: &mut Delivery<'_>,
+        mut request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Way), Refused> {
+        let mut tried = Vec::new();
+        loop {
+            let unsent = match self.forward(*way.address, way.speech, request).await {
+                Err(Refused::Connect(unsent)) => unsent,
+                done => return done,
+            };
+            tried.push(*way.address);
+            let other = way.service.another(&tried, way.under.role()).filter(|_| tried.len() < TRIES);
+            let Some((address, counter)) = other else { return Err(Refused::Connect(unsent)) };
+            self.meters.retries.add();
+            way.under.retry(counter);
+            *way.address = address;
+            request = *unsent;
+        }
+    }
+
     /// As `forward`; the time counts from the last that moved of the request's body.
     async fn upload(
         &self,
-        address: SocketAddr,
-        speech: Speech,
+        way: &mut Delivery<'_>,
         request: Request<Incoming>,
         pieces: Option<Pieces>,
         timeout: Duration,
@@ -120,7 +163,7 @@ impl Worker {
             None => Sent::Watched(body, watched),
             some => Sent::Copied(body, watched, some),
         });
-        let mut forwarding = std::pin::pin!(self.forward(address, speech, request));
+        let mut forwarding = std::pin::pin!(self.deliver(way, request));
         let (mut since, mut came) = (from, 0);
         loop {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
@@ -168,7 +211,7 @@ impl Worker {
         }
         match sent {
             Ok((response, stream)) => Ok((response, Way::Shared(stream))),
-            Err(Unanswered::Unsent(_)) => Err(Refused::Connect),
+            Err(Unanswered::Unsent(request)) => Err(Refused::Connect(request)),
             Err(Unanswered::Broken(error)) => Err(Refused::by(&error)),
         }
     }
@@ -180,7 +223,9 @@ impl Worker {
         request: Request<Sent>,
     ) -> Result<(Response<Incoming>, Link), Refused> {
         let may_repeat = upstream::may_repeat(&request);
-        let lent = self.pool.lend(address, may_repeat).await.map_err(|_| Refused::Connect)?;
+        let Ok(lent) = self.pool.lend(address, may_repeat).await else {
+            return Err(Refused::Connect(Box::new(request)));
+        };
         let mut link = lent.link;
         let again = (may_repeat && lent.stale).then(|| upstream::again(&request));
         let mut error = match link.send(request).await {
@@ -195,7 +240,8 @@ impl Worker {
         // Never sent, or sent on a connection that the instance was closing and safe to repeat.
         let request = unsent.or(again).ok_or(Refused::Broken)?;
         drop(link);
-        let mut link = self.pool.fresh(address).await.map_err(|_| Refused::Connect)?.link;
+        let Ok(lent) = self.pool.fresh(address).await else { return Err(Refused::Connect(Box::new(request))) };
+        let mut link = lent.link;
         match link.send(request).await {
             Ok(response) => Ok((response, link)),
             Err(error) => Err(Refused::by(error.error())),
@@ -226,7 +272,7 @@ impl Worker {
             if let Way::Own(link) = way {
                 self.pool.keep(address, link);
             }
-            return Response::from_parts(parts, Body::Own(None));
+            return Response::from_parts(parts, Body::empty());
         }
         let back = match way {
             Way::Own(link) => Back::Own(self.clone(), address, link),
@@ -237,6 +283,17 @@ impl Worker {
 }
 
 const GRPC_STATUS: header::HeaderName = header::HeaderName::from_static("grpc-status");
+
+/// Instances that are tried for one request.
+const TRIES: usize = 3;
+
+/// Where a request goes; another instance when one cannot be reached.
+struct Delivery<'a> {
+    service: &'a Service,
+    address: &'a mut SocketAddr,
+    speech: Speech,
+    under: &'a mut Under,
+}
 
 /// What an instance is spoken to in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -254,7 +311,8 @@ pub(crate) enum Way {
 }
 
 pub(crate) enum Refused {
-    Connect,
+    /// Nobody took it: it can be given to another one as it is.
+    Connect(Box<Request<Sent>>),
     Broken,
     Client,
     Long,
@@ -264,7 +322,7 @@ impl Refused {
     /// How it is counted.
     pub(crate) const fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect => Outcome::Refused,
+            Self::Connect(_) => Outcome::Refused,
             Self::Broken => Outcome::Reset,
             Self::Client | Self::Long => Outcome::ClientGone,
         }
@@ -337,19 +395,29 @@ fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut u
     if let Some(protocol) = protocol {
         parts.headers.insert(header::UPGRADE, protocol);
     }
-    Response::from_parts(parts, Body::Own(None))
+    Response::from_parts(parts, Body::empty())
+}
+
+/// A routed request that the gateway answers itself.
+fn ended(mut under: Under, outcome: Outcome, answer: Response<Body>) -> Response<Body> {
+    under.status = answer.status().as_u16();
+    if let Some(note) = &mut under.note {
+        note.code = answer.body().code();
+    }
+    under.end(outcome);
+    answer
 }
 
 /// An answer to a request whose body will not be read to its end: the connection cannot go on.
-pub(crate) fn last(status: StatusCode, code: &str, why: &str) -> Response<Body> {
+pub(crate) fn last(status: StatusCode, code: &'static str, why: &str) -> Response<Body> {
     let mut response = own(status, code, why);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// An answer of the gateway's own.
-pub(crate) fn own(status: StatusCode, code: &str, why: &str) -> Response<Body> {
-    let mut response = Response::new(Body::Own(Some(Bytes::from(format!("{code} {why}\n")))));
+pub(crate) fn own(status: StatusCode, code: &'static str, why: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Own(Some(Bytes::from(format!("{code} {why}\n"))), code));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
@@ -357,8 +425,23 @@ pub(crate) fn own(status: StatusCode, code: &str, why: &str) -> Response<Body> {
 
 /// A response's body.
 pub(crate) enum Body {
-    Own(Option<Bytes>),
+    /// The gateway's own, with its code.
+    Own(Option<Bytes>, &'static str),
     Relayed(Relayed),
+}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self::Own(None, "")
+    }
+
+    /// The code of the gateway's own answer.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Own(_, code) => code,
+            Self::Relayed(_) => "",
+        }
+    }
 }
 
 /// An instance's body on its way to the client.
@@ -418,7 +501,7 @@ impl HttpBody for Body {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Own(bytes, _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relayed(relayed) => {
                 let frame = if let Back::Own(_, _, link) = &mut relayed.back {
                     // It comes by driving only, and that wakes this task.
@@ -440,6 +523,9 @@ impl HttpBody for Body {
                         relayed.under.end(Outcome::Reset);
                     }
                     Some(Ok(frame)) => {
+                        if let (Some(note), Some(data)) = (&mut relayed.under.note, frame.data_ref()) {
+                            note.bytes += data.len() as u64;
+                        }
                         if let Some(trailers) = frame.trailers_ref() {
                             relayed.end(trailers);
                         }
@@ -452,14 +538,14 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(bytes) => bytes.is_none(),
+            Self::Own(bytes, _) => bytes.is_none(),
             Self::Relayed(relayed) => relayed.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Own(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Relayed(relayed) => relayed.body.size_hint(),
         }
     }

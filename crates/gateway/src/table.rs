@@ -2,9 +2,9 @@
 
 use crate::{
     aside::{Aside, Asked},
-    count::{Counter, Under},
+    count::{Counter, Traffic, Under},
 };
-use davy_core::{Millis, Route};
+use davy_core::{Millis, Role, Route};
 use std::{
     net::SocketAddr,
     sync::{
@@ -49,6 +49,7 @@ pub(crate) struct Target {
     pub until: u16,
     pub instances: Vec<Instance>,
     pub next: AtomicUsize,
+    pub traffic: Arc<Traffic>,
 }
 
 /// One instance of a release.
@@ -57,7 +58,6 @@ pub(crate) struct Instance {
     pub address: SocketAddr,
     pub healthy: Arc<AtomicBool>,
     pub counter: Arc<Counter>,
-    pub in_flight: Arc<AtomicU64>,
     /// What is no evidence: requests that belong to the canary, and copies.
     pub apart: Option<Apart>,
 }
@@ -124,7 +124,7 @@ impl Service {
             (Asked::Matched, Some(apart)) => &apart.matched,
             _ => &instance.counter,
         };
-        let mut under = Under::new(counter.clone(), instance.in_flight.clone());
+        let mut under = Under::new(counter.clone(), self.targets[target].traffic.clone());
         let by_stable = by_stable && !matches!(asked, Asked::Matched);
         if let Asked::Client(client) = asked {
             under.of(client);
@@ -136,9 +136,23 @@ impl Service {
     pub(crate) fn copied(&self) -> Option<(SocketAddr, Under)> {
         let aside = self.aside.as_ref()?;
         self.healthy(aside.canary)?;
-        let instance = self.targets[aside.canary].next()?;
+        let canary = &self.targets[aside.canary];
+        let instance = canary.next()?;
         let counter = &instance.apart.as_ref()?.mirrored;
-        Some((instance.address, Under::new(counter.clone(), instance.in_flight.clone())))
+        Some((instance.address, Under::new(counter.clone(), canary.traffic.clone())))
+    }
+
+    /// Another healthy instance of the release of one that could not be reached.
+    pub(crate) fn another(&self, tried: &[SocketAddr], role: Role) -> Option<(SocketAddr, Arc<Counter>)> {
+        let is_tried = |instance: &&Instance| tried.contains(&instance.address);
+        let target = self.targets.iter().find(|target| target.instances.iter().any(|known| is_tried(&known)))?;
+        let other = target.instances.iter().find(|other| !is_tried(other) && other.healthy.load(Relaxed))?;
+        let counter = match (role, &other.apart) {
+            (Role::Matched, Some(apart)) => &apart.matched,
+            (Role::Mirrored, Some(apart)) => &apart.mirrored,
+            _ => &other.counter,
+        };
+        Some((other.address, counter.clone()))
     }
 
     fn healthy(&self, target: usize) -> Option<&Instance> {

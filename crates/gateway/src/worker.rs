@@ -1,6 +1,7 @@
 //! One thread that serves traffic: its listeners, its connections, its pools.
 
 use crate::{
+    access::Log,
     connection,
     deadlines::Deadlines,
     limits::{Full, Gate, Limits},
@@ -30,6 +31,7 @@ pub(crate) struct Common {
     pub meters: Arc<Meters>,
     pub gate: Arc<Gate>,
     pub tls: Option<Tls>,
+    pub log: Option<Arc<Log>>,
     pub limits: Limits,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct Worker {
     pub connections: Connections,
     pub meters: Arc<Meters>,
     pub tls: Option<Tls>,
+    pub log: Option<Arc<Log>>,
     pub limits: Limits,
     /// Whether each answer is the last of its connection.
     pub is_ending: Cell<bool>,
@@ -74,7 +77,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let deadlines = Rc::new(Deadlines::new());
-    let Common { table, meters, gate, tls, limits } = common;
+    let Common { table, meters, gate, tls, log, limits } = common;
     let worker = Rc::new(Worker {
         table,
         pool: Pool::new(deadlines.clone()),
@@ -84,6 +87,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         connections: Connections::default(),
         meters,
         tls,
+        log,
         limits,
         is_ending: Cell::new(false),
         copies: Cell::new(0),

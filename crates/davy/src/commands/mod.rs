@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
             let exit = runtime.block_on(async move {
                 match command {
                     Command::Demo(asked) => demo::run(&asked, json).await,
-                    Command::Up(asked) => up::up(asked, json).await,
+                    Command::Up(asked) => up::up(*asked, json).await,
                     Command::Down(asked) => up::down(asked, &server, json).await,
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
                     Command::Audit(command) => audit::run(command, json).await,

@@ -129,7 +129,7 @@ impl Client {
                     return Some(found);
                 }
             }
-            let mut room = [0; 16 * 1024];
+            let mut room = vec![0; 16 * 1024];
             let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut room)).await.expect("silence");
             match read {
                 Ok(read @ 1..) => self.bytes.extend_from_slice(&room[..read]),
@@ -381,7 +381,7 @@ async fn flood(gateway: &Gateway, what: &str, mut bytes: impl FnMut(u32) -> Vec<
     let since = Instant::now();
     let mut stream = 1;
     let (mut reading, mut writing) = client.socket.split();
-    let mut room = [0; 16 * 1024];
+    let mut room = vec![0; 16 * 1024];
     loop {
         assert!(since.elapsed() < PATIENCE, "{what}: nobody ends it");
         let some: Vec<u8> = (0..50).flat_map(|number| bytes(stream + 2 * number)).collect();

@@ -10,4 +10,5 @@ mod http2;
 mod keeper;
 mod limits;
 mod smuggling;
+mod telling;
 mod tls;
