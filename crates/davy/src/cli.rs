@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// What instances are given and nobody is shown
     #[command(subcommand)]
     Secret(Secret),
+    /// Who may use the server, and for what
+    #[command(subcommand)]
+    Token(Token),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -279,8 +282,47 @@ pub(crate) enum Secret {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Look
+    Viewer,
+    /// And deploy, pause, abort and roll back
+    Deployer,
+    /// And promote what is unproven
+    Approver,
+    /// And secrets, tokens, removing services, stopping the server
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Give out a token: it is printed once, alone on stdout
+    Create {
+        /// Its name, by which the journal knows who acts: ci, lena-laptop
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Only in this environment; may be repeated; else everywhere
+        #[arg(long, value_name = "ENV")]
+        env: Vec<String>,
+        /// How long it is worth something, such as 12h or 90d; or `never`
+        #[arg(long, default_value = "90d", value_name = "DURATION")]
+        expires: String,
+    },
+    /// Names, roles, environments, until when
+    List,
+    /// Take a token back, at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
+    /// What was done to the server: secrets, tokens, restores
+    Log,
     /// Recompute every hash chain: exit 0 when all hold, 1 when not
     Verify(Data),
 }

@@ -4,7 +4,7 @@ use davy_core::{
     InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Next, Outcome, Pause, RequestKind},
 };
-use davy_engine::{Live, Seen, Summary};
+use davy_engine::{Live, Role, Seen, Summary};
 use davy_judge::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,53 @@ pub struct Secret {
     pub set: bool,
     /// The versions that are kept.
     pub kept: Vec<u64>,
+}
+
+/// Asks for a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateToken {
+    /// Its name: who acts by it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; everywhere when empty.
+    #[serde(default)]
+    pub environments: Vec<String>,
+    /// How many milliseconds it is worth something; for ever when absent.
+    pub expires: Option<u64>,
+}
+
+/// A token was given out: this is the only time that it is seen.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// The token itself.
+    pub token: String,
+    /// Until when.
+    pub expires: Option<Timestamp>,
+    /// What the person should know; may be empty.
+    pub notice: String,
+}
+
+/// A token as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// `token`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; everywhere when empty.
+    pub environments: Vec<String>,
+    /// When it was given out.
+    pub created: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Until when; for ever when absent.
+    pub expires: Option<Timestamp>,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
 }
 
 /// Stops the server.

@@ -8,3 +8,4 @@ mod host;
 mod rollouts;
 mod secrets;
 mod starting;
+mod tokens;
