@@ -52,6 +52,12 @@ pub(crate) enum Command {
     },
     /// The output of a service's instances
     Logs(Logs),
+    /// What is deployed
+    #[command(subcommand)]
+    Service(Service),
+    /// Where it is deployed
+    #[command(subcommand)]
+    Env(Env),
     /// What instances are given and nobody is shown
     #[command(subcommand)]
     Secret(Secret),
@@ -245,6 +251,54 @@ pub(crate) struct Logs {
     /// The environment; the only one when absent
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Every service: where, what serves, its instances
+    List {
+        /// Those that were removed, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// One service: its route, instances and last rollouts
+    Show {
+        /// The service
+        service: String,
+        /// The environment; the only one when absent
+        #[arg(long, value_name = "ENV")]
+        env: Option<String>,
+    },
+    /// Take its traffic away, let its requests end, remove it; its history stays
+    Rm {
+        /// The service
+        service: String,
+        /// The environment; the only one when absent
+        #[arg(long, value_name = "ENV")]
+        env: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Env {
+    /// Every environment in which something is deployed
+    List,
+    /// The services of one environment
+    Show {
+        /// The environment
+        env: String,
+    },
+    /// Remove every service of an environment; their history stays
+    Rm {
+        /// The environment
+        env: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -112,7 +112,10 @@ impl Holder {
             }
         }
         let route = &snapshot.route;
-        let clash = self.services.values().find(|held| held.snapshot.key != *key && held.snapshot.route == *route);
+        let clash = self.services.values().find(|held| {
+            // One that serves nothing any more keeps no route.
+            held.snapshot.key != *key && held.snapshot.route == *route && !held.snapshot.serve.is_empty()
+        });
         if let Some(held) = clash {
             let host = route.host.as_deref().unwrap_or("every host");
             let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);

@@ -54,7 +54,10 @@ pub(crate) struct Chosen {
 
 impl Table {
     pub(crate) fn new(mut routes: Vec<(Route, Arc<Service>)>) -> Self {
-        routes.sort_by_key(|(route, _)| (route.host.is_none(), std::cmp::Reverse(route.path.len())));
+        // One that serves nothing gives way to one of the same route.
+        routes.sort_by_key(|(route, service)| {
+            (route.host.is_none(), std::cmp::Reverse(route.path.len()), service.targets.is_empty())
+        });
         Self { routes }
     }
 

@@ -42,6 +42,7 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/api/rollouts/{id}/resume", Role::Deployer, Reach::Rollout),
     rule(Method::POST, "/api/rollouts/{id}/abort", Role::Deployer, Reach::Rollout),
     rule(Method::GET, "/api/services", Role::Viewer, Reach::Handled),
+    rule(Method::GET, "/api/services/{environment}/{service}", Role::Viewer, Reach::Named),
     rule(Method::GET, "/api/services/{environment}/{service}/logs", Role::Viewer, Reach::Named),
     rule(Method::POST, "/api/services/{environment}/{service}/rollback", Role::Deployer, Reach::Named),
     rule(Method::POST, "/api/services/{environment}/{service}/remove", Role::Admin, Reach::Named),

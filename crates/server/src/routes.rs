@@ -33,6 +33,8 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/rollouts/{id}/resume", post(resume))
         .route("/api/rollouts/{id}/abort", post(abort))
         .route("/api/services", get(services))
+        .route("/api/services/{environment}/{service}", get(service))
+        .route("/api/services/{environment}/{service}/remove", post(remove))
         .route("/api/services/{environment}/{service}/rollback", post(rollback))
         .route("/api/services/{environment}/{service}/logs", get(logs))
         .route("/api/secrets", get(secrets::list).post(secrets::set))
@@ -166,6 +168,29 @@ async fn services(State(shared): State<Shared>, Extension(caller): Extension<Cal
     let all = shared.engine.live();
     let reached = all.iter().filter(|live| caller.reaches(live.key.environment.as_str()));
     Json(reached.map(wire::Service::of).collect())
+}
+
+/// The rollouts that are told of a service at once.
+const ROLLOUTS: usize = 5;
+
+async fn service(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+) -> Answer<wire::ServiceDetail> {
+    let key = key(&environment, &service)?;
+    let live = shared.engine.service(&key).ok_or(davy_engine::EngineError::NoService(key.clone()))?;
+    let last = shared.engine.history(Some(&key)).await?;
+    let rollouts = last.iter().take(ROLLOUTS).map(|summary| view(&shared.engine, summary)).collect();
+    Ok(Json(wire::ServiceDetail::of(&live, rollouts)))
+}
+
+async fn remove(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path((environment, service)): Path<(String, String)>,
+) -> Answer<wire::Taken> {
+    let rollout = shared.engine.remove(&key(&environment, &service)?, caller.actor).await?;
+    Ok(Json(wire::Taken { rollout }))
 }
 
 fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Problem> {

@@ -201,7 +201,7 @@ impl Rollout {
     pub fn steps(&self) -> &[Weight] {
         const AT_ONCE: &[Weight] = &[Weight::ALL];
         match self.request.kind {
-            super::RequestKind::Rollback => AT_ONCE,
+            super::RequestKind::Rollback | super::RequestKind::Remove => AT_ONCE,
             super::RequestKind::Deploy if self.is_first() => AT_ONCE,
             super::RequestKind::Deploy => &self.request.policy.steps,
         }

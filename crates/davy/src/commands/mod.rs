@@ -9,6 +9,7 @@ mod init;
 mod logs;
 mod rollout;
 mod secret;
+mod service;
 mod token;
 mod up;
 mod watch;
@@ -50,6 +51,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,
                     Command::Rollback(asked) => rollout::rollback(asked, &Client::find(&server)?, json).await,
                     Command::History { service } => rollout::history(service, &Client::find(&server)?, json).await,
+                    Command::Service(command) => service::run(command, &Client::find(&server)?, json).await,
+                    Command::Env(command) => service::environments(command, &Client::find(&server)?, json).await,
                     Command::Secret(command) => secret::run(command, &Client::find(&server)?, json).await,
                     Command::Logs(asked) => logs::run(asked, &Client::find(&server)?, json).await,
                     _ => Ok(DONE),

@@ -7,5 +7,6 @@ mod engine;
 mod host;
 mod rollouts;
 mod secrets;
+mod services;
 mod starting;
 mod tokens;

@@ -39,6 +39,8 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("POST", "/api/rollouts/ROLLOUT/abort", "{}", 1, Environment),
         ("GET", "/api/services", "", 0, Anything),
         ("GET", "/api/services/ENV/logo/logs?tail=1", "", 0, Environment),
+        ("GET", "/api/services/ENV/logo", "", 0, Environment),
+        ("POST", "/api/services/ENV/no-such/remove", "", 3, Environment),
         ("POST", "/api/services/ENV/logo/rollback", "{\"to\":\"none\"}", 1, Environment),
         ("GET", "/api/secrets", "", 0, Anything),
         ("POST", "/api/secrets", "{\"name\":\"A\",\"environment\":\"ENV\",\"value\":\"\"}", 3, Environment),
