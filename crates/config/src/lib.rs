@@ -28,3 +28,11 @@ pub use reference::reference;
 pub use schema::schema;
 pub use template::template;
 pub use tree::LARGEST;
+
+/// Reads a duration with its unit: 90d, 12h.
+///
+/// # Errors
+/// In words, what to write.
+pub fn duration(text: &str) -> Result<davy_core::Millis, String> {
+    units::duration(text).map_err(|wrong| wrong.hint)
+}

@@ -52,9 +52,18 @@ pub(crate) enum Command {
     },
     /// The output of a service's instances
     Logs(Logs),
+    /// What is deployed
+    #[command(subcommand)]
+    Service(Service),
+    /// Where it is deployed
+    #[command(subcommand)]
+    Env(Env),
     /// What instances are given and nobody is shown
     #[command(subcommand)]
     Secret(Secret),
+    /// Who may use the server, and for what
+    #[command(subcommand)]
+    Token(Token),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -254,6 +263,54 @@ pub(crate) struct Logs {
     pub env: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Every service: where, what serves, its instances
+    List {
+        /// Those that were removed, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// One service: its route, instances and last rollouts
+    Show {
+        /// The service
+        service: String,
+        /// The environment; the only one when absent
+        #[arg(long, value_name = "ENV")]
+        env: Option<String>,
+    },
+    /// Take its traffic away, let its requests end, remove it; its history stays
+    Rm {
+        /// The service
+        service: String,
+        /// The environment; the only one when absent
+        #[arg(long, value_name = "ENV")]
+        env: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Env {
+    /// Every environment in which something is deployed
+    List,
+    /// The services of one environment
+    Show {
+        /// The environment
+        env: String,
+    },
+    /// Remove every service of an environment; their history stays
+    Rm {
+        /// The environment
+        env: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SecretScope {
     /// Only for this service; else for all
@@ -289,8 +346,47 @@ pub(crate) enum Secret {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Look
+    Viewer,
+    /// And deploy, pause, abort and roll back
+    Deployer,
+    /// And promote what is unproven
+    Approver,
+    /// And secrets, tokens, removing services, stopping the server
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Give out a token: it is printed once, alone on stdout
+    Create {
+        /// Its name, by which the journal knows who acts: ci, lena-laptop
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Only in this environment; may be repeated; else everywhere
+        #[arg(long, value_name = "ENV")]
+        env: Vec<String>,
+        /// How long it is worth something, such as 12h or 90d; or `never`
+        #[arg(long, default_value = "90d", value_name = "DURATION")]
+        expires: String,
+    },
+    /// Names, roles, environments, until when
+    List,
+    /// Take a token back, at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
+    /// What was done to the server: secrets, tokens, restores
+    Log,
     /// Recompute every hash chain: exit 0 when all hold, 1 when not
     Verify(Data),
 }

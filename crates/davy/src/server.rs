@@ -6,7 +6,7 @@ use crate::{
     places::Places,
 };
 use anyhow::Context;
-use davy_engine::{Engine, Ledger, Ports, Vault, store::Sqlite};
+use davy_engine::{Access, Engine, Ledger, Ports, Vault, store::Sqlite};
 use davy_gateway::{Client, Features, Keeper, KeeperOptions};
 use davy_ports::Telemetry;
 use davy_server::Stop;
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     pub engine: Arc<Engine>,
     pub url: String,
     pub gateway: SocketAddr,
-    pub token: String,
+    access: Arc<Access>,
     vault: Arc<Vault>,
     listener: Option<TcpListener>,
     keeper: Arc<Keeper>,
@@ -117,7 +117,7 @@ impl Server {
             engine: Arc::new(engine),
             url,
             gateway: keeper.address(),
-            token,
+            access: Arc::new(Access::new(ledger, &token)),
             vault,
             listener: Some(listener),
             keeper,
@@ -131,7 +131,7 @@ impl Server {
     /// Serves the API until it is told to stop or `until` completes.
     pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
         let listener = self.listener.take().context("the API is served once")?;
-        let options = davy_server::Options { token: self.token.clone(), listener, vault: self.vault.clone() };
+        let options = davy_server::Options { access: self.access.clone(), listener, vault: self.vault.clone() };
         Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
     }
 

@@ -360,6 +360,22 @@ impl Engine {
         Ok(secrets.filter_map(|secret| Some((secret.name, secret.pin?))).collect())
     }
 
+    /// Takes all traffic from a service, then its instances. Its history stays. Gives the rollout that does it.
+    ///
+    /// # Errors
+    /// When it is unknown or nothing of it serves, or while a rollout is on its way.
+    pub async fn remove(&self, key: &ServiceKey, by: Actor) -> Result<RolloutId, EngineError> {
+        let handle = self.handle(key).ok_or_else(|| EngineError::NoService(key.clone()))?;
+        let release = {
+            let live = handle.live.borrow();
+            let rollout = live.state.rollout.as_ref().map(|rollout| &rollout.request.release);
+            live.state.stable.as_ref().or(rollout).cloned()
+        };
+        let release = release.ok_or(Refusal::NothingServes)?;
+        let policy = self.policy_of(key, &release.id).await?;
+        self.request(key, release, policy, by, RequestKind::Remove).await
+    }
+
     async fn policy_of(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
         let records = self.ports.journal.stream(key).await?;
         let policy = records.iter().rev().find_map(|record| match &record.entry.event {

@@ -1,5 +1,6 @@
 //! The engine: the journal and its stores, and one reconciler for each service. It sees the world only through ports.
 
+mod access;
 mod clock;
 mod deed;
 mod engine;
@@ -11,6 +12,7 @@ mod routes;
 pub mod store;
 mod vault;
 
+pub use access::{Access, Caller, NewToken, Rejected, Token};
 pub use clock::now;
 pub use deed::{Deed, DeedRecord, Role};
 pub use engine::{Action, Deploy, Engine, EngineError, Summary};

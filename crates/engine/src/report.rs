@@ -174,6 +174,7 @@ impl<'a> Story<'a> {
         let kind = match self.request.kind {
             RequestKind::Deploy => "",
             RequestKind::Rollback => ", to go back to an earlier release",
+            RequestKind::Remove => ", to remove the service",
         };
         let before = match &self.from {
             Some(release) => describe(release),

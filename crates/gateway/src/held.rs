@@ -129,7 +129,9 @@ impl Holder {
         wanted.extend(hosts(snapshot));
         for route in &wanted {
             let taken = |held: &&Held| held.snapshot.route == *route || hosts(&held.snapshot).any(|own| own == *route);
-            let clash = self.services.values().filter(|held| held.snapshot.key != *key).find(taken);
+            // One that serves nothing any more keeps no route.
+            let others = self.services.values().filter(|held| !held.snapshot.serve.is_empty());
+            let clash = others.filter(|held| held.snapshot.key != *key).find(taken);
             if let Some(held) = clash {
                 let host = route.host.as_deref().unwrap_or("every host");
                 let what = format!("{} already has the route {host} {}", held.snapshot.key, route.path);

@@ -79,7 +79,10 @@ pub(crate) struct Chosen {
 
 impl Table {
     pub(crate) fn new(mut routes: Vec<Entry>) -> Self {
-        routes.sort_by_key(|entry| (entry.route.host.is_none(), std::cmp::Reverse(entry.route.path.len())));
+        // One that serves nothing gives way to one of the same route.
+        routes.sort_by_key(|Entry { route, service, .. }| {
+            (route.host.is_none(), std::cmp::Reverse(route.path.len()), service.targets.is_empty())
+        });
         Self { routes }
     }
 

@@ -1,43 +1,38 @@
-//! Who may ask: the token, compared by digest, and host names of this machine only (against DNS rebinding).
+//! Who asks: host names of this machine only (against DNS rebinding), then the token, then what it may do.
 
-use crate::{Shared, problem::Problem};
+use crate::{Shared, access, problem::Problem};
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::Response,
 };
-use sha2::{Digest, Sha256};
+use davy_engine::{Access, Caller, Rejected};
 use std::net::{IpAddr, SocketAddr};
 
 pub(crate) struct Guard {
-    token: [u8; 32],
     address: SocketAddr,
 }
 
 impl Guard {
-    pub(crate) fn new(token: &str, address: SocketAddr) -> Self {
-        Self { token: Sha256::digest(token.as_bytes()).into(), address }
+    pub(crate) const fn new(address: SocketAddr) -> Self {
+        Self { address }
     }
 
-    fn knows(&self, token: &str) -> bool {
-        // Digests are compared, so the time says nothing about the token.
-        <[u8; 32]>::from(Sha256::digest(token.as_bytes())) == self.token
-    }
-
-    fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn admits(&self, known: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if !header(header::HOST).is_some_and(|host| self.is_ours(host)) {
             let why = "this server is not known by that host name";
             return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why));
         }
         let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if !token.is_some_and(|token| self.knows(token.trim())) {
-            let problem =
-                Problem::new(StatusCode::UNAUTHORIZED, "A001", "the token is missing or is not this server's");
-            return Err(problem.hint("give --token-file, or run `davy` as the user who ran `davy up`"));
-        }
-        Ok(())
+        known.admit(token.unwrap_or_default().trim()).map_err(|rejected| {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "A001", rejected.to_string());
+            problem.hint(match rejected {
+                Rejected::Unknown => "give --token-file, or run `davy` as the user who ran `davy up`",
+                _ => "an admin makes another with `davy token create`",
+            })
+        })
     }
 
     fn is_ours(&self, host: &str) -> bool {
@@ -50,7 +45,12 @@ impl Guard {
     }
 }
 
-pub(crate) async fn check(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
-    shared.guard.admits(request.headers())?;
+pub(crate) async fn check(State(shared): State<Shared>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let caller = shared.guard.admits(&shared.access, request.headers())?;
+    // Without a pattern there is nothing at the address, which is told to whoever has a token.
+    if let Some(matched) = request.extensions().get::<MatchedPath>().cloned() {
+        access::check(&shared, &caller, request.method(), matched.as_str(), request.uri().path()).await?;
+    }
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -1,23 +1,25 @@
 //! The HTTP API: what the command line and the page use. JSON in and out, problems as RFC 9457 bodies, live events as
 //! server-sent events whose id is the journal's sequence number.
 //!
-//! Nothing answers without the token, and nothing answers under a host name that is not this machine's own.
+//! Nothing answers without a token that may ask for it, and nothing answers under a host name that is not this machine's own.
 
+mod access;
 mod guard;
 mod problem;
 mod routes;
 mod secrets;
+mod tokens;
 pub mod wire;
 
-use davy_engine::{Engine, Vault};
+use davy_engine::{Access, Engine, Vault};
 use guard::Guard;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// What the API needs.
 pub struct Options {
-    /// The secret that every request carries as `Authorization: Bearer`.
-    pub token: String,
+    /// Whose tokens are taken, as `Authorization: Bearer`.
+    pub access: Arc<Access>,
     /// Where it listens.
     pub listener: TcpListener,
     /// The secrets.
@@ -35,6 +37,7 @@ pub struct Stop {
 pub(crate) struct Shared {
     engine: Arc<Engine>,
     vault: Arc<Vault>,
+    access: Arc<Access>,
     stop: mpsc::UnboundedSender<Stop>,
     guard: Arc<Guard>,
 }
@@ -50,7 +53,8 @@ pub async fn serve(
 ) -> io::Result<Option<Stop>> {
     let address: SocketAddr = options.listener.local_addr()?;
     let (stop, mut stopped) = mpsc::unbounded_channel();
-    let shared = Shared { engine, vault: options.vault, stop, guard: Arc::new(Guard::new(&options.token, address)) };
+    let shared =
+        Shared { engine, vault: options.vault, access: options.access, stop, guard: Arc::new(Guard::new(address)) };
     let app = routes::app(shared);
     let served = async move { axum::serve(options.listener, app).await };
     tokio::select! {

@@ -1,8 +1,8 @@
 //! The API's addresses.
 
-use crate::{Shared, Stop, guard, problem::Problem, secrets, wire};
+use crate::{Shared, Stop, access::reach, guard, problem::Problem, secrets, tokens, wire};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, StatusCode, header},
@@ -10,10 +10,10 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse},
     routing::{get, post},
 };
-use davy_core::{Actor, ReleaseId, RolloutId, Source};
-use davy_engine::{Action, Deploy, Engine, now};
+use davy_core::{ReleaseId, RolloutId, Source};
+use davy_engine::{Action, Caller, Deploy, Engine, now};
 use davy_ports::{LogQuery, Record};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,12 +28,20 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/rollouts/{id}", get(rollout))
         .route("/api/rollouts/{id}/events", get(records))
         .route("/api/rollouts/{id}/report", post(report))
-        .route("/api/rollouts/{id}/{action}", post(act))
+        .route("/api/rollouts/{id}/promote", post(promote))
+        .route("/api/rollouts/{id}/pause", post(pause))
+        .route("/api/rollouts/{id}/resume", post(resume))
+        .route("/api/rollouts/{id}/abort", post(abort))
         .route("/api/services", get(services))
+        .route("/api/services/{environment}/{service}", get(service))
+        .route("/api/services/{environment}/{service}/remove", post(remove))
         .route("/api/services/{environment}/{service}/rollback", post(rollback))
         .route("/api/services/{environment}/{service}/logs", get(logs))
         .route("/api/secrets", get(secrets::list).post(secrets::set))
         .route("/api/secrets/remove", post(secrets::remove))
+        .route("/api/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/tokens/{name}/revoke", post(tokens::revoke))
+        .route("/api/deeds", get(tokens::deeds))
         .route("/api/events", get(events))
         .route("/api/shutdown", post(shutdown))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "A003", "there is nothing at this address") })
@@ -44,10 +52,6 @@ pub(crate) fn app(shared: Shared) -> Router {
 
 pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
-pub(crate) fn by() -> Actor {
-    Actor::new("admin")
-}
-
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "A004", format!("the body is not as expected: {error}"));
     serde_json::from_slice(bytes).map_err(bad)
@@ -57,7 +61,11 @@ async fn health() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "type": "health", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-async fn deploy(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::Taken> {
+async fn deploy(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Answer<wire::Taken> {
     let asked: wire::Deploy = body(&bytes)?;
     let folder = PathBuf::from(&asked.folder);
     if !folder.is_absolute() {
@@ -69,6 +77,7 @@ async fn deploy(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::Take
     };
     let file = davy_config::parse(asked.file.as_bytes()).map_err(wrong)?;
     let mut found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
+    reach(&caller, found.key.environment.as_str())?;
     shared.vault.pin(&found.key, &mut found.workload.secrets).await.map_err(davy_engine::EngineError::Place)?;
     let rollout = shared
         .engine
@@ -77,7 +86,7 @@ async fn deploy(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::Take
             source: Source { folder },
             workload: found.workload,
             policy: found.policy,
-            by: by(),
+            by: caller.actor,
         })
         .await?;
     Ok(Json(wire::Taken { rollout }))
@@ -89,7 +98,11 @@ struct Which {
     environment: Option<String>,
 }
 
-async fn rollouts(State(shared): State<Shared>, Query(which): Query<Which>) -> Answer<Vec<wire::Rollout>> {
+async fn rollouts(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Query(which): Query<Which>,
+) -> Answer<Vec<wire::Rollout>> {
     let all = shared.engine.history(None).await?;
     let fits = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let list = all
@@ -97,6 +110,7 @@ async fn rollouts(State(shared): State<Shared>, Query(which): Query<Which>) -> A
         .filter(|summary| {
             fits(summary.key.service.as_str(), &which.service)
                 && fits(summary.key.environment.as_str(), &which.environment)
+                && caller.reaches(summary.key.environment.as_str())
         })
         .map(|summary| view(&shared.engine, summary))
         .collect();
@@ -125,17 +139,58 @@ async fn report(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<
     Ok(Json(serde_json::json!({ "type": "report", "path": path })))
 }
 
-async fn act(State(shared): State<Shared>, Path((id, action)): Path<(String, String)>) -> Answer<serde_json::Value> {
-    let action: Action = serde_json::from_value(serde_json::Value::String(action.clone())).map_err(|_| {
-        Problem::new(StatusCode::NOT_FOUND, "A003", format!("a rollout cannot `{action}`"))
-            .hint("promote, pause, resume or abort")
-    })?;
-    shared.engine.act(&RolloutId::new(id), action, by()).await?;
+async fn act(shared: Shared, id: String, action: Action, caller: Caller) -> Answer<serde_json::Value> {
+    shared.engine.act(&RolloutId::new(id), action, caller.actor).await?;
     Ok(Json(serde_json::json!({ "type": "done" })))
 }
 
-async fn services(State(shared): State<Shared>) -> Json<Vec<wire::Service>> {
-    Json(shared.engine.live().iter().map(wire::Service::of).collect())
+/// One address for each action: each needs a role of its own.
+macro_rules! actions {
+    ($($name:ident $action:ident),*) => {
+        $(async fn $name(
+            State(shared): State<Shared>,
+            Extension(caller): Extension<Caller>,
+            Path(id): Path<String>,
+        ) -> Answer<serde_json::Value> {
+            act(shared, id, Action::$action, caller).await
+        })*
+    };
+}
+
+actions!(promote Promote, pause Pause, resume Resume, abort Abort);
+
+/// Ends with the first item after the token was revoked or has expired.
+fn while_admitted<T>(items: impl Stream<Item = T>, shared: Shared, caller: Caller) -> impl Stream<Item = T> {
+    items.take_while(move |_| std::future::ready(shared.access.holds(&caller)))
+}
+
+async fn services(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Vec<wire::Service>> {
+    let all = shared.engine.live();
+    let reached = all.iter().filter(|live| caller.reaches(live.key.environment.as_str()));
+    Json(reached.map(wire::Service::of).collect())
+}
+
+/// The rollouts that are told of a service at once.
+const ROLLOUTS: usize = 5;
+
+async fn service(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+) -> Answer<wire::ServiceDetail> {
+    let key = key(&environment, &service)?;
+    let live = shared.engine.service(&key).ok_or(davy_engine::EngineError::NoService(key.clone()))?;
+    let last = shared.engine.history(Some(&key)).await?;
+    let rollouts = last.iter().take(ROLLOUTS).map(|summary| view(&shared.engine, summary)).collect();
+    Ok(Json(wire::ServiceDetail::of(&live, rollouts)))
+}
+
+async fn remove(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path((environment, service)): Path<(String, String)>,
+) -> Answer<wire::Taken> {
+    let rollout = shared.engine.remove(&key(&environment, &service)?, caller.actor).await?;
+    Ok(Json(wire::Taken { rollout }))
 }
 
 fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Problem> {
@@ -144,11 +199,12 @@ fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Proble
 
 async fn rollback(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path((environment, service)): Path<(String, String)>,
     bytes: Bytes,
 ) -> Answer<wire::Taken> {
     let asked: wire::Rollback = if bytes.is_empty() { wire::Rollback::default() } else { body(&bytes)? };
-    let rollout = shared.engine.rollback(&key(&environment, &service)?, asked.to, by()).await?;
+    let rollout = shared.engine.rollback(&key(&environment, &service)?, asked.to, caller.actor).await?;
     Ok(Json(wire::Taken { rollout }))
 }
 
@@ -164,6 +220,7 @@ struct Logs {
 
 async fn logs(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path((environment, service)): Path<(String, String)>,
     Query(asked): Query<Logs>,
 ) -> Result<Response, Problem> {
@@ -179,6 +236,7 @@ async fn logs(
     };
     let query = LogQuery { key, release, tail: asked.tail.unwrap_or(100), follow: asked.follow };
     let lines = shared.engine.logs(&query).await?;
+    let lines = while_admitted(lines, shared, caller);
     let lines = lines.filter_map(|line| async move {
         let mut json = serde_json::to_vec(&line.ok()?).ok()?;
         json.push(b'\n');
@@ -193,7 +251,12 @@ struct After {
 }
 
 /// Everything after a sequence number, then everything as it happens.
-async fn events(State(shared): State<Shared>, Query(asked): Query<After>, headers: HeaderMap) -> Response {
+async fn events(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Query(asked): Query<After>,
+    headers: HeaderMap,
+) -> Response {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let from = last.or(asked.after).unwrap_or(0);
     let engine = shared.engine.clone();
@@ -208,7 +271,10 @@ async fn events(State(shared): State<Shared>, Query(asked): Query<After>, header
                 written.changed().await.ok()?;
             }
         });
-    let events = records.flatten().filter_map(|record| async move {
+    let reached = caller.clone();
+    let records =
+        records.flatten().filter(move |record| std::future::ready(reached.reaches(record.stream.environment.as_str())));
+    let events = while_admitted(records, shared, caller).filter_map(|record| async move {
         let data = serde_json::to_string(&record).ok()?;
         Some(Ok::<_, Infallible>(sse::Event::default().id(record.sequence.to_string()).event("journal").data(data)))
     });

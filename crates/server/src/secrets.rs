@@ -2,14 +2,15 @@
 
 use crate::{
     Shared,
+    access::{denied, reach},
     problem::Problem,
-    routes::{Answer, body, by},
+    routes::{Answer, body},
     wire,
 };
-use axum::{Json, body::Bytes, extract::State, http::StatusCode};
+use axum::{Extension, Json, body::Bytes, extract::State, http::StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use davy_core::{EnvironmentName, InvalidName, Scope, SecretName, ServiceName};
-use davy_engine::EngineError;
+use davy_engine::{Caller, EngineError};
 use davy_ports::SecretValue;
 
 fn scope(service: Option<String>, environment: Option<String>) -> Result<Scope, Problem> {
@@ -24,18 +25,34 @@ fn name(name: String) -> Result<SecretName, Problem> {
     SecretName::new(name).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string()))
 }
 
+/// Who changes what is every environment's has to reach every one.
+fn covers(caller: &Caller, scope: &Scope) -> Result<(), Problem> {
+    match &scope.environment {
+        Some(environment) => reach(caller, environment.as_str()),
+        None if caller.is_everywhere() => Ok(()),
+        None => {
+            Err(denied(caller, "a secret for every environment needs a token for every one: name yours with --env"))
+        }
+    }
+}
+
 /// Shorter ones cannot be hidden in output.
 const HIDEABLE: usize = 4;
 
-pub(crate) async fn set(State(shared): State<Shared>, bytes: Bytes) -> Answer<wire::SecretSet> {
+pub(crate) async fn set(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Answer<wire::SecretSet> {
     let asked: wire::SetSecret = body(&bytes)?;
     let scope = scope(asked.service, asked.environment)?;
+    covers(&caller, &scope)?;
     let name = name(asked.name)?;
     let value = STANDARD.decode(asked.value).map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, "A004", "the body is not as expected: `value` is not base64")
     })?;
     let length = value.len();
-    let set = shared.vault.set(&name, &scope, SecretValue::new(value), &by()).await;
+    let set = shared.vault.set(&name, &scope, SecretValue::new(value), &caller.actor).await;
     let (version, changed) = set.map_err(EngineError::Place)?;
     let mut notice = Vec::new();
     if length < HIDEABLE {
@@ -55,15 +72,26 @@ pub(crate) async fn set(State(shared): State<Shared>, bytes: Bytes) -> Answer<wi
     Ok(Json(wire::SecretSet { version, changed, notice: notice.join("; ") }))
 }
 
-pub(crate) async fn remove(State(shared): State<Shared>, bytes: Bytes) -> Answer<serde_json::Value> {
+pub(crate) async fn remove(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Answer<serde_json::Value> {
     let asked: wire::RemoveSecret = body(&bytes)?;
     let scope = scope(asked.service, asked.environment)?;
-    shared.vault.remove(&name(asked.name)?, &scope, &by()).await.map_err(EngineError::Place)?;
+    covers(&caller, &scope)?;
+    shared.vault.remove(&name(asked.name)?, &scope, &caller.actor).await.map_err(EngineError::Place)?;
     Ok(Json(serde_json::json!({ "type": "done" })))
 }
 
-pub(crate) async fn list(State(shared): State<Shared>) -> Json<Vec<wire::Secret>> {
-    let listed = shared.vault.list().into_iter().map(|listed| wire::Secret {
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Json<Vec<wire::Secret>> {
+    // What is every environment's is in everybody's reach.
+    let seen = |scope: &Scope| scope.environment.as_ref().is_none_or(|one| caller.reaches(one.as_str()));
+    let reached = shared.vault.list().into_iter().filter(|listed| seen(&listed.scope));
+    let listed = reached.map(|listed| wire::Secret {
         kind: "secret".to_owned(),
         name: listed.name.into(),
         service: listed.scope.service.map(Into::into),

@@ -4,7 +4,7 @@ use davy_core::{
     InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Next, Outcome, Pause, RequestKind},
 };
-use davy_engine::{Live, Seen, Summary};
+use davy_engine::{Live, Role, Seen, Summary};
 use davy_judge::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,53 @@ pub struct Secret {
     pub kept: Vec<u64>,
 }
 
+/// Asks for a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateToken {
+    /// Its name: who acts by it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; everywhere when empty.
+    #[serde(default)]
+    pub environments: Vec<String>,
+    /// How many milliseconds it is worth something; for ever when absent.
+    pub expires: Option<u64>,
+}
+
+/// A token was given out: this is the only time that it is seen.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// The token itself.
+    pub token: String,
+    /// Until when.
+    pub expires: Option<Timestamp>,
+    /// What the person should know; may be empty.
+    pub notice: String,
+}
+
+/// A token as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// `token`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; everywhere when empty.
+    pub environments: Vec<String>,
+    /// When it was given out.
+    pub created: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Until when; for ever when absent.
+    pub expires: Option<Timestamp>,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
+}
+
 /// Stops the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {
@@ -219,12 +266,62 @@ pub struct Service {
     pub service: String,
     /// Where.
     pub environment: String,
+    /// `serving`, the state of the rollout under way, or `removed` when nothing serves.
+    pub state: String,
     /// What serves.
     pub stable: Option<ReleaseId>,
+    /// The new release's share as asked for, while a rollout is under way.
+    pub weight: Option<Weight>,
     /// The rollout under way.
     pub rollout: Option<RolloutId>,
     /// The running copies.
     pub instances: Vec<Instance>,
+}
+
+/// One service with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub service: Service,
+    /// The host that it answers to; every one when absent.
+    pub host: Option<String>,
+    /// The beginning of the paths that it answers to.
+    pub path: Option<String>,
+    /// What an instance runs.
+    pub command: Vec<String>,
+    /// How many instances it should have.
+    pub replicas: u32,
+    /// The names of the secrets that an instance is given, each with its version.
+    pub secrets: Vec<String>,
+    /// What the router does, or why it cannot be seen.
+    pub router: String,
+    /// The last rollouts, the newest first.
+    pub rollouts: Vec<Rollout>,
+}
+
+impl ServiceDetail {
+    /// As the engine sees it.
+    #[must_use]
+    pub fn of(live: &Live, rollouts: Vec<Rollout>) -> Self {
+        let rollout = live.state.rollout.as_ref();
+        let workload = live.state.stable.as_ref().or(rollout.map(|rollout| &rollout.request.release));
+        let workload = workload.map(|release| &release.workload);
+        let secret = |secret: &davy_core::Secret| match &secret.pin {
+            Some(pin) => format!("{} version {}", secret.name, pin.version),
+            None => secret.name.to_string(),
+        };
+        Self {
+            service: Service::of(live),
+            host: workload.and_then(|workload| workload.route.host.clone()),
+            path: workload.map(|workload| workload.route.path.clone()),
+            command: workload.map(|workload| workload.run.words()).unwrap_or_default(),
+            replicas: workload.map_or(0, |workload| workload.replicas),
+            secrets: workload.map(|workload| workload.secrets.iter().map(secret).collect()).unwrap_or_default(),
+            router: router(live),
+            rollouts,
+        }
+    }
 }
 
 /// One running copy.
@@ -268,7 +365,14 @@ impl Service {
             kind: "service".to_owned(),
             service: live.key.service.to_string(),
             environment: live.key.environment.to_string(),
+            state: match (&live.state.rollout, &live.state.stable) {
+                (Some(rollout), _) => rollout.word(),
+                (None, Some(_)) => "serving",
+                (None, None) => "removed",
+            }
+            .to_owned(),
             stable: live.state.stable.as_ref().map(|release| release.id.clone()),
+            weight: live.state.rollout.as_ref().map(|rollout| rollout.intended),
             rollout: live.state.rollout_id().cloned(),
             instances: live.instances.iter().map(instance).collect(),
         }

@@ -26,6 +26,8 @@ pub enum RequestKind {
     Deploy,
     /// An earlier release is to serve again: no trial, at once.
     Rollback,
+    /// Nothing is to serve any more: what serves is drained and removed.
+    Remove,
 }
 
 /// How requests are to be divided; the instances are looked up when it is carried out.
@@ -127,6 +129,8 @@ pub enum Outcome {
     Aborted,
     /// A newer rollout ended it.
     Superseded,
+    /// The service is gone, as asked.
+    Removed,
 }
 
 /// The stored evidence that a verdict rests on.

@@ -130,12 +130,16 @@ impl State {
 
     fn begin(&mut self, at: Timestamp, request: &Request) {
         self.queued.take_if(|queued| queued.rollout == request.rollout);
+        let removal = request.kind == RequestKind::Remove;
         self.rollout = Some(Rollout {
             request: request.clone(),
             from: self.stable.clone(),
             began: at,
             base: self.generation,
-            phase: Phase::Starting { since: at },
+            phase: match removal {
+                true => Phase::Settling { leaving: request.release.id.clone(), since: at },
+                false => Phase::Starting { since: at },
+            },
             plan: plan(
                 &request.policy,
                 request.kind,
@@ -151,8 +155,11 @@ impl State {
             forced: request.kind == RequestKind::Rollback,
             refusals: 0,
             promoted: false,
-            ending: None,
+            ending: removal.then(|| (Outcome::Removed, Cause::Person { by: request.by.clone() })),
         });
+        if removal {
+            self.stable = None;
+        }
     }
 
     fn answered(&mut self, generation: Generation) {

@@ -134,6 +134,15 @@ pub enum Refusal {
         /// By which rollout.
         rollout: RolloutId,
     },
+    /// There is nothing to remove.
+    #[error("nothing serves: there is nothing to remove")]
+    NothingServes,
+    /// A rollout is on its way: it has to end first.
+    #[error("rollout {rollout} is under way: `davy rollout abort` ends it first")]
+    UnderWay {
+        /// Which.
+        rollout: RolloutId,
+    },
     /// There is no rollout to act on.
     #[error("no rollout is under way")]
     NoRollout,
@@ -182,6 +191,7 @@ impl Outcome {
             Self::RolledBack => "rolled-back",
             Self::Aborted => "aborted",
             Self::Superseded => "superseded",
+            Self::Removed => "removed",
         }
     }
 }

@@ -50,7 +50,7 @@ pub fn plan(policy: &Policy, kind: RequestKind, replicas: u32, from: Option<u32>
         mirror: None,
     };
     let last = |stable| step(Weight::ALL, replicas, stable, Passes::Observed);
-    if from.is_none() || kind == RequestKind::Rollback {
+    if from.is_none() || kind != RequestKind::Deploy {
         let stays = if policy.strategy == Strategy::Recreate { 0 } else { old };
         return vec![last(stays)];
     }

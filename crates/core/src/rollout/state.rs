@@ -314,12 +314,18 @@ impl State {
         let whole = |release| (release, Release::replicas(release));
         let Some(rollout) = &self.rollout else { return self.stable.iter().map(whole).collect() };
         let (new, old) = (&rollout.request.release, rollout.from.as_ref());
+        let leaving = match &rollout.phase {
+            Phase::Settling { leaving, .. } | Phase::Draining { leaving, .. } | Phase::Removing { leaving, .. } => {
+                Some(leaving)
+            }
+            _ => None,
+        };
+        let old = old.filter(|release| Some(&release.id) != leaving);
         if rollout.ending.is_some() {
             return old.map(whole).into_iter().collect();
         }
         let step = rollout.current();
-        let leaves = matches!(&rollout.phase, Phase::Settling { .. } | Phase::Draining { .. } | Phase::Removing { .. });
-        let old = old.filter(|_| !leaves).map(|release| (release, step.stable));
+        let old = old.map(|release| (release, step.stable));
         [(new, step.canary)].into_iter().chain(old).collect()
     }
 

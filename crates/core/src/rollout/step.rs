@@ -94,6 +94,9 @@ impl Decision {
     }
 
     fn request(&mut self, request: &Request) -> Result<(), Refusal> {
+        if request.kind == RequestKind::Remove {
+            return self.removal(request);
+        }
         let serves = |release: &Release| release.id == request.release.id;
         let Some(rollout) = &self.state.rollout else {
             if self.state.stable.as_ref().is_some_and(serves) {
@@ -130,7 +133,43 @@ impl Decision {
         Ok(())
     }
 
-    fn begin(&mut self, request: Request) {
+    /// What serves is to serve no more. A bake ends for it; a trial has to be ended by a person first.
+    fn removal(&mut self, request: &Request) -> Result<(), Refusal> {
+        let waiting = self.state.queued.as_ref().filter(|queued| queued.kind == RequestKind::Remove);
+        if let Some(queued) = waiting {
+            return Err(Refusal::AlreadyUnderWay { rollout: queued.rollout.clone() });
+        }
+        let Some(rollout) = &self.state.rollout else {
+            if self.state.stable.is_none() {
+                return Err(Refusal::NothingServes);
+            }
+            self.begin(request.clone());
+            return Ok(());
+        };
+        let name = rollout.request.rollout.clone();
+        if rollout.request.kind == RequestKind::Remove && self.state.queued.is_none() {
+            return Err(Refusal::AlreadyUnderWay { rollout: name });
+        }
+        if rollout.is_forward() {
+            return Err(Refusal::UnderWay { rollout: name });
+        }
+        let baking = matches!(rollout.phase, Phase::Baking { .. });
+        if let Some(queued) = &self.state.queued {
+            self.push(Event::RolloutDropped { rollout: queued.rollout.clone(), by: request.rollout.clone() });
+        }
+        self.push(Event::RolloutQueued { request: request.clone() });
+        if baking {
+            self.push(Event::BakeEnded);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, mut request: Request) {
+        if request.kind == RequestKind::Remove {
+            // What serves now, whatever served when it was asked.
+            request.release = self.state.stable.clone().unwrap_or(request.release);
+            return self.push(Event::RolloutRequested { request });
+        }
         let release = request.release.id.clone();
         self.push(Event::RolloutRequested { request });
         let first = self.state.rollout.as_ref().map(|rollout| rollout.current().clone());
@@ -634,7 +673,12 @@ impl Decision {
 
     fn begin_queued(&mut self, request: Request) {
         let serves = self.state.stable.as_ref().is_some_and(|stable| stable.id == request.release.id);
-        if serves {
+        if request.kind == RequestKind::Remove && self.state.stable.is_none() {
+            let rollout = request.rollout.clone();
+            self.push(Event::RolloutRequested { request });
+            let why = "nothing serves any more".to_owned();
+            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Removed, why });
+        } else if serves && request.kind != RequestKind::Remove {
             let rollout = request.rollout.clone();
             self.push(Event::RolloutRequested { request });
             let why = "the release serves already".to_owned();

@@ -14,7 +14,11 @@ fn command(world: &mut World, dice: &mut Rng) -> Command {
     match dice.u8(0..8) {
         0..=2 => {
             world.strategy = strategy(dice.usize(0..8));
-            let kind = if dice.u8(0..4) == 0 { RequestKind::Rollback } else { RequestKind::Deploy };
+            let kind = match dice.u8(0..8) {
+                0 | 1 => RequestKind::Rollback,
+                2 => RequestKind::Remove,
+                _ => RequestKind::Deploy,
+            };
             world.request(dice.u32(1..5), kind)
         }
         3 => Command::Pause { by: by() },
@@ -156,7 +160,8 @@ fn laws(world: &World, from: usize, before: &State) {
                 let rollout = rollout.expect("removals belong to a rollout");
                 if rollout.from.as_ref().is_some_and(|from| from.id == *release) {
                     let baked = world.events.iter().any(|(_, event)| matches!(event, Event::BakeEnded));
-                    assert!(rollout.promoted && baked, "stable stays until the bake has ended");
+                    let asked = rollout.request.kind == RequestKind::Remove;
+                    assert!(asked || rollout.promoted && baked, "stable stays until the bake has ended");
                 }
             }
             Event::BakeEnded => {
@@ -217,6 +222,8 @@ fn one(seed: u64) {
         );
         assert!(world.instances.iter().all(|instance| instance.release == stable.id), "nothing else is left");
         assert_eq!(world.instances.len(), stable.workload.replicas as usize);
+    } else {
+        assert!(world.instances.is_empty(), "nothing is left of what does not serve");
     }
 }
 

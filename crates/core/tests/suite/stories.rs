@@ -266,3 +266,41 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(matches!(command(&mut world, same), Err(Refusal::AlreadyServing { .. })));
     assert_eq!(world.state, before);
 }
+
+#[test]
+fn a_service_is_removed_once_its_requests_have_ended_and_can_come_back() {
+    let mut world = served();
+    let remove = world.request(9, RequestKind::Remove);
+    command(&mut world, remove).expect("it may go");
+    let again = world.request(9, RequestKind::Remove);
+    assert!(matches!(command(&mut world, again), Err(Refusal::AlreadyUnderWay { .. })));
+    let abort = command(&mut world, Command::Abort { by: by() });
+    assert!(matches!(abort, Err(Refusal::Ending { .. })), "{abort:?}");
+    world.run(Millis::seconds(60));
+    assert_eq!((outcome(&world), &world.state.stable), (Some(Outcome::Removed), &None));
+    assert!(world.instances.is_empty() && world.state.split == Some(Split::Nothing));
+    let gone = world.request(9, RequestKind::Remove);
+    assert_eq!(command(&mut world, gone), Err(Refusal::NothingServes));
+    let back = world.request(1, RequestKind::Rollback);
+    command(&mut world, back).expect("it may come back");
+    world.run(Millis::seconds(10));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_trial_keeps_its_service_from_being_removed_and_a_bake_does_not() {
+    let mut world = on_trial();
+    let remove = world.request(9, RequestKind::Remove);
+    assert!(matches!(command(&mut world, remove), Err(Refusal::UnderWay { .. })));
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(14));
+    assert!(matches!(world.state.rollout.as_ref().expect("it bakes").phase, Phase::Baking { .. }));
+    let remove = world.request(9, RequestKind::Remove);
+    command(&mut world, remove).expect("it may go");
+    // A controller that is another one than before goes on with it.
+    world.asked.clear();
+    world.input(&Input::Restarted).expect("never refused");
+    world.run(Millis::seconds(60));
+    assert_eq!(outcome(&world), Some(Outcome::Removed));
+    assert!(world.instances.is_empty() && world.state.stable.is_none());
+}

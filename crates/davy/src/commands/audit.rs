@@ -10,7 +10,7 @@ use davy_engine::store::Sqlite;
 use davy_ports::Journal;
 
 pub(crate) async fn run(command: Audit, json: bool) -> Result<Exit, Failure> {
-    let Audit::Verify(asked) = command;
+    let Audit::Verify(asked) = command else { return Ok(DONE) };
     let home = Home::find(asked.data.as_deref())?;
     let path = home.journal();
     if !path.exists() {

@@ -9,11 +9,13 @@ mod init;
 mod logs;
 mod rollout;
 mod secret;
+mod service;
+mod token;
 mod up;
 mod watch;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Audit, Cli, Command},
     client::Client,
     exit::{DONE, Exit, Failure},
 };
@@ -42,11 +44,15 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Up(asked) => up::up(*asked, json).await,
                     Command::Down(asked) => up::down(asked, &server, json).await,
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
+                    Command::Audit(Audit::Log) => token::log(&Client::find(&server)?, json).await,
                     Command::Audit(command) => audit::run(command, json).await,
+                    Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,
                     Command::Deploy(asked) => deploy::run(&asked, &Client::find(&server)?, json).await,
                     Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,
                     Command::Rollback(asked) => rollout::rollback(asked, &Client::find(&server)?, json).await,
                     Command::History { service } => rollout::history(service, &Client::find(&server)?, json).await,
+                    Command::Service(command) => service::run(command, &Client::find(&server)?, json).await,
+                    Command::Env(command) => service::environments(command, &Client::find(&server)?, json).await,
                     Command::Secret(command) => secret::run(command, &Client::find(&server)?, json).await,
                     Command::Logs(asked) => logs::run(asked, &Client::find(&server)?, json).await,
                     _ => Ok(DONE),

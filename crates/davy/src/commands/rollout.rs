@@ -46,7 +46,7 @@ async fn find(client: &Client, target: &Target) -> Result<Rollout, Failure> {
 
 /// Whether it is under way no more; a bake is.
 fn is_over(rollout: &Rollout) -> bool {
-    ["promoted", "rolled-back", "aborted", "superseded"].contains(&rollout.state.as_str())
+    ["promoted", "rolled-back", "aborted", "superseded", "removed"].contains(&rollout.state.as_str())
 }
 
 async fn status(client: &Client, target: &Target, json: bool) -> Result<Exit, Failure> {

@@ -89,9 +89,10 @@ fn columns() -> usize {
 
 fn ended(seen: &Rollout, exit_on_pause: bool, json: bool) -> Option<Exit> {
     let held = exit_on_pause && seen.state == "paused";
-    let over = ["promoted", "rolled-back", "aborted", "superseded"].contains(&seen.state.as_str());
+    let over = ["promoted", "rolled-back", "aborted", "superseded", "removed"].contains(&seen.state.as_str());
     let (word, exit) = match seen.outcome {
         Some(Outcome::Promoted) => ("promoted", DONE),
+        Some(Outcome::Removed) if over => ("removed", DONE),
         Some(outcome) if over => {
             (outcome.as_str(), if outcome == Outcome::RolledBack { Exit::RolledBack } else { Exit::Ended })
         }

@@ -10,5 +10,7 @@ mod init;
 mod install;
 mod rollouts;
 mod secrets;
+mod services;
 mod starting;
 mod strategies;
+mod tokens;

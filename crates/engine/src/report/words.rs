@@ -90,6 +90,7 @@ fn asked(request: &Request) -> &'static str {
     match request.kind {
         RequestKind::Deploy => "a new release is to serve",
         RequestKind::Rollback => "an earlier release is to serve again",
+        RequestKind::Remove => "the service is to be removed",
     }
 }
 
@@ -118,6 +119,7 @@ pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
         Outcome::RolledBack => "rolled back",
         Outcome::Aborted => "aborted",
         Outcome::Superseded => "superseded",
+        Outcome::Removed => "removed",
     }
 }
 
