@@ -8,5 +8,6 @@ mod examples;
 mod host;
 mod init;
 mod install;
+mod remote;
 mod rollouts;
 mod starting;
