@@ -3,7 +3,7 @@
 use crate::secrets;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
-    HealthStatusEnum, HostConfig, ImageInspect, RestartPolicy, RestartPolicyNameEnum,
+    HealthStatusEnum, HostConfig, ImageInspect, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use davy_core::{
     Container, EnvironmentName, Health, HealthCheck, InstanceId, ReleaseId, ServiceKey, ServiceName, Timestamp,
@@ -108,6 +108,8 @@ pub(crate) struct Network {
     pub name: String,
     /// The host's address on it.
     pub gateway: Option<String>,
+    /// Where the port is published, when the engine is on another machine.
+    pub publish: Option<IpAddr>,
 }
 
 /// What a container calls its host, as on a developer's machine.
@@ -134,6 +136,7 @@ pub(crate) fn body(
         port,
         health: workload.health.clone(),
     };
+    let published = format!("{port}/tcp");
     let memory = container.memory.and_then(|bytes| i64::try_from(bytes).ok());
     ContainerCreateBody {
         image: Some(order.release.digest.to_string()),
@@ -144,8 +147,14 @@ pub(crate) fn body(
         user: container.user.clone(),
         stop_signal: container.stop_signal.clone(),
         labels: Some(labels.write(home)),
+        exposed_ports: network.publish.is_some().then(|| vec![published.clone()]),
         host_config: Some(HostConfig {
             network_mode: Some(network.name.clone()),
+            // Any free port of that machine, on the address by which it is reached and on no other.
+            port_bindings: network.publish.map(|machine| {
+                let binding = PortBinding { host_ip: Some(machine.to_string()), host_port: Some(String::new()) };
+                HashMap::from([(published.clone(), Some(vec![binding]))])
+            }),
             extra_hosts: network.gateway.as_ref().map(|address| vec![format!("{HOST}:{address}")]),
             binds: (!container.volumes.is_empty()).then(|| container.volumes.clone()),
             memory,
@@ -170,8 +179,19 @@ pub(crate) enum Told {
 }
 
 /// Where it listens now; its address may be another one after each start.
-pub(crate) fn address(inspected: &ContainerInspectResponse, network: &str, port: u16) -> Option<SocketAddr> {
-    let networks = inspected.network_settings.as_ref()?.networks.as_ref()?;
+pub(crate) fn address(
+    inspected: &ContainerInspectResponse,
+    network: &str,
+    port: u16,
+    machine: Option<IpAddr>,
+) -> Option<SocketAddr> {
+    let settings = inspected.network_settings.as_ref()?;
+    if let Some(machine) = machine {
+        let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_ref()?;
+        let port = bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())?;
+        return Some(SocketAddr::new(machine, port));
+    }
+    let networks = settings.networks.as_ref()?;
     let address: IpAddr = networks.get(network)?.ip_address.as_ref()?.parse().ok()?;
     Some(SocketAddr::new(address, port))
 }

@@ -5,6 +5,7 @@
 //! labels; the server may crash, and the next one finds them by these, never by name or process id.
 
 mod container;
+mod dial;
 mod engine;
 mod image;
 mod logs;

@@ -220,7 +220,8 @@ impl DockerPlatform {
             let image = image::present(&docker, &order.release.digest).await?;
             let port = container::port(container, &image)?;
             let gateway = self.ensure_network(&docker).await?;
-            let network = container::Network { name: self.network(), gateway };
+            let publish = self.shared.engine.machine().await?;
+            let network = container::Network { name: self.network(), gateway, publish };
             let asked = &order.release.workload.secrets;
             let given = give(asked, self.vault.open(asked).await?);
             let mask = Mask::new(given.values());
@@ -359,7 +360,8 @@ impl DockerPlatform {
         let state = inspected.state.clone().unwrap_or_default();
         let restarts = inspected.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
         let since = container::since(&state);
-        let seen = container::address(&inspected, &self.network(), *port);
+        let machine = self.shared.engine.machine().await?;
+        let seen = container::address(&inspected, &self.network(), *port, machine);
         let health = match (container::health(&state, check), seen) {
             (Told::Known(Health::Ended { why }), _) => {
                 let words = self.last_words(docker, &found).await;

@@ -8,6 +8,7 @@ mod examples;
 mod host;
 mod init;
 mod install;
+mod remote;
 mod rollouts;
 mod secrets;
 mod services;

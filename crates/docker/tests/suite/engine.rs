@@ -21,14 +21,20 @@ use std::{
 pub(crate) struct Engine {
     daemon: Child,
     folder: tempfile::TempDir,
+    /// What its daemon is told besides.
+    more: Vec<String>,
     generation: std::cell::Cell<u64>,
 }
 
 impl Engine {
     pub(crate) fn start() -> Self {
+        Self::with(Vec::new())
+    }
+
+    pub(crate) fn with(more: Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("davy-engine-").tempdir_in("/tmp").expect("a folder");
-        let daemon = daemon(folder.path());
-        let engine = Self { daemon, folder, generation: std::cell::Cell::new(0) };
+        let daemon = daemon(folder.path(), &more);
+        let engine = Self { daemon, folder, more, generation: std::cell::Cell::new(0) };
         engine.is_up();
         engine
     }
@@ -45,7 +51,7 @@ impl Engine {
     /// Ends the engine's daemon and starts it anew.
     pub(crate) fn restart(&mut self) {
         self.end();
-        self.daemon = daemon(self.folder.path());
+        self.daemon = daemon(self.folder.path(), &self.more);
         self.is_up();
     }
 
@@ -127,12 +133,13 @@ impl Engine {
     }
 }
 
-fn daemon(folder: &std::path::Path) -> Child {
+fn daemon(folder: &std::path::Path, more: &[String]) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log");
     let at = |name: &str| folder.join(name).display().to_string();
     let mut dockerd = Command::new("dockerd");
     dockerd.args(["--host", &format!("unix://{}", at("s")), "--data-root", &at("root"), "--exec-root", &at("exec")]);
     dockerd.args(["--pidfile", &at("pid"), "--bridge", "none"]);
+    dockerd.args(more);
     dockerd.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
     dockerd.spawn().expect("dockerd runs: scripts/setup installs it")
 }
