@@ -3,6 +3,7 @@
 mod control;
 mod counts;
 mod frames;
+mod handover;
 mod house;
 mod http;
 mod http2;
