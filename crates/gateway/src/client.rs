@@ -52,7 +52,7 @@ impl Client {
     /// When it cannot be reached.
     pub async fn hello(&self) -> Result<Hello, Error> {
         match self.ask("greet the gateway", Request::Hello).await? {
-            Answer::Hello(hello) => Ok(hello),
+            Answer::Hello(hello) => Ok(*hello),
             other => Err(unexpected("greet the gateway", &other)),
         }
     }

@@ -184,6 +184,10 @@ async fn http2(worker: Rc<Worker>, socket: Socket, first: Bytes, peer: Rc<Peer>,
             .max_local_error_reset_streams(limits::ERRORS)
             .serve_connection(TokioIo::new(socket), service)
     );
+    watched.is_http2.set(true);
+    if worker.is_ending.get() {
+        watched.ask(Ask::Finish);
+    }
     let mut finishing = false;
     let served = poll_fn(|context| {
         let asked = watched.asked(context);

@@ -4,8 +4,10 @@
 use crate::{
     disk::Disk,
     frame::{self, Answer, Hello, Request},
+    handover::{self, Sockets},
     held::Holder,
     metrics::Sources,
+    worker::Phase,
 };
 use davy_core::{HealthCheck, ServiceKey, Serving, Snapshot};
 use davy_ports::Error;
@@ -21,9 +23,9 @@ use tokio::{
 };
 
 /// The time of a window.
-const WINDOW: Duration = Duration::from_millis(100);
+pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 /// A controller that does not take a frame for so long is dropped.
-const STALLED: Duration = Duration::from_secs(5);
+pub(crate) const STALLED: Duration = Duration::from_secs(5);
 
 /// What every task of the control side shares.
 #[derive(Clone)]
@@ -32,31 +34,57 @@ pub(crate) struct Shared {
     disk: Arc<Disk>,
     hello: Arc<Hello>,
     sources: Sources,
+    sockets: Arc<Mutex<Option<Sockets>>>,
+    phase: watch::Sender<Phase>,
     ticks: watch::Sender<u64>,
     pub(crate) ended: Arc<Notify>,
+    ending: Arc<Notify>,
 }
 
 impl Shared {
     pub(crate) fn new(
         holder: Holder,
         disk: Disk,
-        listen: SocketAddr,
-        tls: Option<SocketAddr>,
+        hello: Hello,
         sources: Sources,
+        sockets: Sockets,
+        phase: watch::Sender<Phase>,
     ) -> Self {
-        let hello = Hello {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            boot: holder.boot().to_owned(),
-            listen,
-            tls,
-            pid: std::process::id(),
-        };
-        let (holder, disk, hello) = (Arc::new(Mutex::new(holder)), Arc::new(disk), Arc::new(hello));
-        Self { holder, disk, hello, sources, ticks: watch::Sender::new(0), ended: Arc::default() }
+        Self {
+            holder: Arc::new(Mutex::new(holder)),
+            disk: Arc::new(disk),
+            hello: Arc::new(hello),
+            sources,
+            sockets: Arc::new(Mutex::new(Some(sockets))),
+            phase,
+            ticks: watch::Sender::new(0),
+            ended: Arc::default(),
+            ending: Arc::default(),
+        }
     }
 
-    fn holder(&self) -> MutexGuard<'_, Holder> {
+    pub(crate) fn holder(&self) -> MutexGuard<'_, Holder> {
         self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it listens on; none once another process does.
+    pub(crate) fn sockets(&self) -> MutexGuard<'_, Option<Sockets>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the workers.
+    pub(crate) fn phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Connections of clients that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.sources.gate.open()
+    }
+
+    /// Wakes those who lead a process that follows, when this one ends.
+    pub(crate) fn ending(&self) -> Arc<Notify> {
+        self.ending.clone()
     }
 
     /// Requests under way, of all services.
@@ -108,9 +136,15 @@ impl Shared {
 
     async fn converse(&self, mut socket: UnixStream) -> io::Result<()> {
         let request: Request = tokio::time::timeout(STALLED, frame::read(&mut socket)).await??;
+        if matches!(request, Request::TakeOver) {
+            return handover::give(self, socket).await;
+        }
         if let Request::Windows { key, mut after } = request {
             let mut ticks = self.ticks.subscribe();
             loop {
+                if self.holder().follows {
+                    return Err(io::Error::other("another process has the counts"));
+                }
                 let windows = self.holder().windows(&key, after.as_ref());
                 if let Some(last) = windows.last() {
                     after = Some(davy_ports::Cursor { boot: last.boot.clone(), sequence: last.sequence });
@@ -134,13 +168,13 @@ impl Shared {
             Err(error) => Answer::Error(error),
         };
         match request {
-            Request::Hello => Answer::Hello((*self.hello).clone()),
+            Request::Hello => Answer::Hello(Box::new((*self.hello).clone())),
             Request::Serve(snapshot) => serving(self.serve(&snapshot).await),
             Request::Renew { key, generation } => serving(self.holder().renew(&key, generation)),
             Request::Revert { key } => serving(self.revert(&key)),
             Request::Observe { key } => Answer::Serving(self.holder().observe(&key).map(Box::new)),
             Request::Metrics => Answer::Text(self.metrics()),
-            Request::Windows { .. } | Request::Shutdown => Answer::Done,
+            Request::Windows { .. } | Request::TakeOver | Request::Commit | Request::Shutdown => Answer::Done,
         }
     }
 

@@ -1,5 +1,9 @@
 //! What controller and gateway say to each other: length-prefixed (u32, big endian), versioned JSON frames.
 
+use crate::{
+    handed::{Handed, HandedService},
+    options::Features,
+};
 use davy_core::{Generation, ServiceKey, Serving, Snapshot, Window};
 use davy_ports::{Cursor, Error};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -22,21 +26,36 @@ pub(crate) struct Framed<T> {
 pub(crate) enum Request {
     Hello,
     Serve(Snapshot),
-    Renew { key: ServiceKey, generation: Generation },
-    Revert { key: ServiceKey },
-    Observe { key: ServiceKey },
-    Windows { key: ServiceKey, after: Option<Cursor> },
+    Renew {
+        key: ServiceKey,
+        generation: Generation,
+    },
+    Revert {
+        key: ServiceKey,
+    },
+    Observe {
+        key: ServiceKey,
+    },
+    Windows {
+        key: ServiceKey,
+        after: Option<Cursor>,
+    },
     Metrics,
+    /// Gives the sockets, and on [`Request::Commit`] everything else.
+    TakeOver,
+    Commit,
     Shutdown,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Serving(Option<Box<Serving>>),
     Windows(Vec<Window>),
     Text(String),
+    Handed(Handed),
+    HandedService(Box<HandedService>),
     Error(Error),
     Done,
 }
@@ -53,6 +72,12 @@ pub struct Hello {
     /// Where it listens for TLS.
     #[serde(default)]
     pub tls: Option<SocketAddr>,
+    /// Its executable, to know another one by.
+    #[serde(default)]
+    pub build: String,
+    /// What it does beyond plain HTTP; none of a version that did not say.
+    #[serde(default)]
+    pub features: Option<Features>,
     /// Its process, for people; nothing is decided by it.
     pub pid: u32,
 }

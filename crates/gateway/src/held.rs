@@ -22,35 +22,41 @@ use std::{
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 
 /// Windows kept for a controller that comes back: 90 s of 100 ms.
 const KEPT: usize = 900;
 
 /// Everything held, and the table compiled from it.
 pub(crate) struct Holder {
-    services: BTreeMap<ServiceKey, Held>,
+    pub services: BTreeMap<ServiceKey, Held>,
     table: Arc<RwLock<Arc<Table>>>,
-    boot: String,
+    pub boot: String,
     key: Key,
     tickets: u64,
-    health: BTreeMap<SocketAddr, Arc<AtomicBool>>,
+    pub health: BTreeMap<SocketAddr, Arc<AtomicBool>>,
+    /// Whether another process decides what is served.
+    pub follows: bool,
+    changed: watch::Sender<u64>,
 }
 
-struct Held {
-    snapshot: Snapshot,
-    mode: Mode,
-    renewed: Instant,
+pub(crate) struct Held {
+    pub snapshot: Snapshot,
+    pub mode: Mode,
+    pub renewed: Instant,
     /// Of the latest revert: what was asked before it is not served any more.
     ticket: u64,
     epochs: Vec<Epoch>,
-    in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
+    pub in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
     /// Clients that failed in the rollout under way, where they stay with a release.
     failed: Arc<Failed>,
     traffic: BTreeMap<ReleaseId, Arc<Traffic>>,
+    /// Requests under way in processes that follow.
+    pub followed: BTreeMap<u64, Vec<InFlight>>,
     unserved: Arc<AtomicU64>,
-    windows: VecDeque<Window>,
-    sequence: u64,
-    closed_at: Timestamp,
+    pub windows: VecDeque<Window>,
+    pub sequence: u64,
+    pub closed_at: Timestamp,
 }
 
 /// The counters of requests routed under one generation in one mode.
@@ -68,7 +74,16 @@ pub(crate) fn now() -> Timestamp {
 impl Holder {
     /// Takes up the snapshots that were on disk. One that ran under a lease serves its fallback until a newer one comes.
     pub(crate) fn open(stored: Vec<Stored>, boot: String, key: Key, table: Arc<RwLock<Arc<Table>>>) -> Self {
-        let mut holder = Self { services: BTreeMap::new(), table, boot, key, health: BTreeMap::new(), tickets: 0 };
+        let mut holder = Self {
+            services: BTreeMap::new(),
+            table,
+            boot,
+            key,
+            health: BTreeMap::new(),
+            tickets: 0,
+            follows: false,
+            changed: watch::Sender::new(0),
+        };
         for Stored { snapshot, reverted } in stored {
             let cause = match (reverted, &snapshot.lease) {
                 (true, _) => Some(FallbackCause::Revert),
@@ -86,7 +101,7 @@ impl Holder {
         &self.boot
     }
 
-    fn hold(&mut self, snapshot: Snapshot, mode: Mode) {
+    pub(crate) fn hold(&mut self, snapshot: Snapshot, mode: Mode) {
         let key = snapshot.key.clone();
         let held = self.services.entry(key).or_insert_with(|| Held {
             snapshot: snapshot.clone(),
@@ -97,6 +112,7 @@ impl Holder {
             in_flight: BTreeMap::new(),
             traffic: BTreeMap::new(),
             failed: Arc::default(),
+            followed: BTreeMap::new(),
             unserved: Arc::default(),
             windows: VecDeque::new(),
             sequence: 0,
@@ -113,6 +129,7 @@ impl Holder {
     /// The first half of serving a snapshot: what must be on disk before the second. None: it is served already.
     pub(crate) fn prepare(&mut self, snapshot: &Snapshot) -> Result<Option<Writing>, Error> {
         let tried = "serve a snapshot";
+        self.leads(tried)?;
         snapshot.check().map_err(|error| Error::never(tried, error))?;
         let key = &snapshot.key;
         if let Some(held) = self.services.get(key) {
@@ -157,6 +174,15 @@ impl Holder {
         self.seen(&key)
     }
 
+    fn leads(&self, tried: &str) -> Result<(), Error> {
+        if self.follows { Err(Error::later(tried, "another process takes over just now")) } else { Ok(()) }
+    }
+
+    /// Tells when what is served changed.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     fn writing(&mut self, snapshot: Snapshot, reverted: bool) -> Writing {
         self.tickets += 1;
         Writing { ticket: self.tickets, stored: Stored { snapshot, reverted } }
@@ -164,6 +190,7 @@ impl Holder {
 
     pub(crate) fn renew(&mut self, key: &ServiceKey, generation: Generation) -> Result<Serving, Error> {
         let tried = "renew the lease";
+        self.leads(tried)?;
         let held =
             self.services.get_mut(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
         if held.snapshot.generation != generation {
@@ -177,6 +204,7 @@ impl Holder {
     /// Serves the fallback, now. The disk is told afterwards and need not answer.
     pub(crate) fn revert(&mut self, key: &ServiceKey) -> Result<(Serving, Option<Writing>), Error> {
         let tried = "put traffic back";
+        self.leads(tried)?;
         let held = self.services.get(key).ok_or_else(|| Error::never(tried, format!("nothing is held of {key}")))?;
         if held.snapshot.fallback.is_none() {
             return Err(Error::never(tried, format!("the snapshot of {key} has no fallback")));
@@ -209,16 +237,11 @@ impl Holder {
     }
 
     fn serving(&self, _: &ServiceKey, held: &Held) -> Serving {
-        let in_flight = held.in_flight.iter().map(|((release, instance), count)| InFlight {
-            release: release.clone(),
-            instance: instance.clone(),
-            requests: count.load(Relaxed),
-        });
         Serving {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),
             boot: self.boot.clone(),
-            in_flight: in_flight.filter(|under| under.requests > 0).collect(),
+            in_flight: held.under_way(),
         }
     }
 
@@ -251,7 +274,7 @@ impl Holder {
     }
 
     /// Rebuilds the table that the workers use.
-    fn compile(&mut self) {
+    pub(crate) fn compile(&mut self) {
         let mut health = BTreeMap::new();
         let mut routes = Vec::new();
         for (key, held) in &mut self.services {
@@ -304,13 +327,14 @@ impl Holder {
         }
         self.health = health;
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Table::new(routes));
+        self.changed.send_modify(|changed| *changed += 1);
     }
 
     /// Lets leases lapse and closes the windows that have run since the last call.
     pub(crate) fn tick(&mut self) {
         let mut lapsed = false;
         for (key, held) in &mut self.services {
-            let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split);
+            let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split && !self.follows);
             if lease.is_some_and(|lease| held.renewed.elapsed() >= lease.duration()) {
                 tracing::warn!(%key, "nobody renewed the lease: the fallback is served");
                 held.mode = Mode::Fallback { cause: FallbackCause::Lapse, at: now() };

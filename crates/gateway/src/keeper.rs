@@ -5,8 +5,8 @@ use davy_ports::Error;
 use std::{
     fs::{self, OpenOptions},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -59,10 +59,13 @@ impl Keeper {
                     Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway")
                 );
             }
-            if hello.version != env!("CARGO_PKG_VERSION") {
-                tracing::warn!(version = hello.version, "the gateway that runs is of another version; it serves on");
+            if hello.build == build(&options.exe) && hello.features.as_ref() == Some(&options.features) {
+                return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
             }
-            return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
+            // Another executable, or told something else: the new one takes over, and nobody's request is lost.
+            let options = KeeperOptions { listen: hello.listen, ..options };
+            let (child, hello) = start(&options, &client).await?;
+            return Ok(Self { options, client, address: hello.listen, child: Mutex::new(Some(child)) });
         }
         let (child, hello) = start(&options, &client).await?;
         Ok(Self { options, client, address: hello.listen, child: Mutex::new(Some(child)) })
@@ -81,8 +84,9 @@ impl Keeper {
             tokio::time::sleep(LOOK).await;
             let died = self.reap();
             silent = if self.client.hello().await.is_ok() { 0 } else { silent + 1 };
-            // One that does not answer may be busy; one whose socket is dead for a while is gone.
-            if !died && silent < 3 {
+            // Another one may have taken over. One that does not answer may be busy; one whose socket is dead for a while is
+            // gone.
+            if silent == 0 || (!died && silent < 3) {
                 continue;
             }
             tracing::warn!(died, "the gateway is gone; starting it again");
@@ -117,6 +121,13 @@ impl Keeper {
     }
 }
 
+/// What another executable differs in: its size and when it was written.
+pub(crate) fn build(exe: &Path) -> String {
+    let described =
+        |metadata: fs::Metadata| format!("{}-{}-{}", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    fs::metadata(exe).map(described).unwrap_or_default()
+}
+
 async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello), Error> {
     let tried = "start the gateway";
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&options.log);
@@ -125,7 +136,7 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
     let copy = log.try_clone().map_err(|error| Error::later(tried, error))?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut child = Command::new(&options.exe)
-        .arg("gateway")
+        .args(["gateway", "--take-over"])
         .args(["--listen", &options.listen.to_string(), "--threads", &threads.to_string()])
         .arg("--control")
         .arg(&options.control)
@@ -139,7 +150,9 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
         .map_err(|error| Error::never(format!("start {} gateway", options.exe.display()), error))?;
     let since = Instant::now();
     while since.elapsed() < START {
-        if let Ok(hello) = client.hello().await {
+        if let Ok(hello) = client.hello().await
+            && hello.pid == child.id()
+        {
             return Ok((child, hello));
         }
         if let Ok(Some(status)) = child.try_wait() {

@@ -12,6 +12,8 @@ mod deadlines;
 mod disk;
 mod frame;
 mod front;
+mod handed;
+mod handover;
 mod headers;
 mod health;
 mod held;

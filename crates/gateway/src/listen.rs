@@ -14,14 +14,22 @@ const UNSENT: u32 = 256 * 1024;
 /// A socket that listens, and where.
 pub(crate) struct Listening {
     pub address: SocketAddr,
-    listener: TcpListener,
+    pub listener: TcpListener,
 }
 
 impl Listening {
-    /// Listens, and remembers in a file where.
-    pub(crate) fn open(remembered: &Path, asked: SocketAddr) -> Result<Self, Error> {
-        let listener = bind(asked, remembered)?;
-        let address = listener.local_addr().map_err(|error| Error::never("ask for the address", error))?;
+    /// Listens, and remembers in a file where. A socket that was handed over is taken if it fits.
+    pub(crate) fn open(remembered: &Path, asked: SocketAddr, before: Option<&TcpListener>) -> Result<Self, Error> {
+        let unasked = |error| Error::never("ask for the address", error);
+        let fits = |before: &&TcpListener| {
+            let address = before.local_addr();
+            address.is_ok_and(|known| known == asked || (asked.port() == 0 && known.ip() == asked.ip()))
+        };
+        let listener = match before.filter(fits) {
+            Some(before) => before.try_clone().map_err(unasked)?,
+            None => bind(asked, remembered)?,
+        };
+        let address = listener.local_addr().map_err(unasked)?;
         disk::replace(remembered, address.to_string().as_bytes())
             .map_err(|error| Error::never(format!("write {}", remembered.display()), error))?;
         Ok(Self { address, listener })

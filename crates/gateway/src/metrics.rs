@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     fmt::{Display, Write},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -173,13 +174,21 @@ fn labels(key: &ServiceKey) -> [(&'static str, &str); 2] {
     [("service", key.service.as_str()), ("environment", key.environment.as_str())]
 }
 
-/// Answers `GET /metrics` for ever.
-pub(crate) async fn serve(listener: TcpListener, shared: Shared) {
+/// Answers once the address is free.
+pub(crate) async fn serve_later(address: SocketAddr, shared: Shared) {
     loop {
-        let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
+        if let Ok(listener) = crate::listen::listen(address).and_then(TcpListener::from_std) {
+            return serve(listener, shared).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Answers `GET /metrics` until another process took over.
+pub(crate) async fn serve(listener: TcpListener, shared: Shared) {
+    while !shared.holder().follows {
+        let accepting = tokio::time::timeout(Duration::from_millis(200), listener.accept());
+        let Ok(Ok((socket, _))) = accepting.await else { continue };
         let shared = shared.clone();
         tokio::spawn(async move {
             let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {

@@ -17,6 +17,8 @@ pub struct Options {
     pub threads: usize,
     /// Everything that may be left out.
     pub features: Features,
+    /// Whether it takes over from a gateway that uses the folder.
+    pub take_over: bool,
 }
 
 /// What a gateway does beyond plain HTTP.
@@ -51,7 +53,7 @@ pub enum Redirect {
 
 impl Options {
     /// What follows `davy gateway`.
-    pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] \
+    pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] [--take-over] \
         [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] \
         [--access-log FILE|-] [--metrics ADDRESS] [--connections NUMBER] \
         [--connections-per-client NUMBER] [--body-limit SIZE] \
@@ -65,7 +67,12 @@ impl Options {
         let (mut listen, mut control, mut state, mut threads) = (None, None, None, 1);
         let mut features = Features::default();
         let mut words = words.into_iter();
+        let mut take_over = false;
         while let Some(name) = words.next() {
+            if name == "--take-over" {
+                take_over = true;
+                continue;
+            }
             let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
             let unreadable = |why: &dyn Display| format!("{name} {value}: {why}");
             match name.as_str() {
@@ -84,6 +91,7 @@ impl Options {
             state: state.ok_or_else(|| missing("--state"))?,
             threads,
             features,
+            take_over,
         })
     }
 }

@@ -95,6 +95,7 @@ pub(crate) enum Slow {
 #[derive(Debug)]
 pub(crate) struct Watched {
     pub pace: Arc<Pace>,
+    pub is_http2: Cell<bool>,
     ask: Cell<Ask>,
     waker: RefCell<Option<Waker>>,
     begun: Cell<u32>,
@@ -108,6 +109,7 @@ impl Watched {
     pub(crate) fn new() -> Self {
         Self {
             pace: Arc::default(),
+            is_http2: Cell::new(false),
             ask: Cell::new(Ask::GoOn),
             waker: RefCell::default(),
             begun: Cell::new(0),
@@ -190,10 +192,11 @@ impl Connections {
         });
     }
 
-    /// Asks all of them.
-    pub(crate) fn ask(&self, ask: Ask) {
-        for watched in self.0.borrow().iter() {
-            watched.ask(ask);
+    /// Ends those of HTTP/2 after what is under way: each client is told so, and none loses a request. A client of HTTP/1.1
+    /// can only be told with an answer.
+    pub(crate) fn finish_http2(&self) {
+        for watched in self.0.borrow().iter().filter(|watched| watched.is_http2.get()) {
+            watched.ask(Ask::Finish);
         }
     }
 }

@@ -5,8 +5,11 @@ use crate::{
     certificates::Certificates,
     control::Shared,
     disk::Disk,
+    frame::Hello,
+    handover::{self, Offer, Sockets},
     health,
     held::{self, Holder},
+    keeper,
     limits::Gate,
     listen::{self, Listening},
     meters::Meters,
@@ -22,6 +25,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
@@ -47,10 +51,19 @@ pub fn run(options: Options) -> Result<(), Error> {
     };
     let private = || DirBuilder::new().recursive(true).mode(0o700).create(&options.state);
     private().map_err(failed(&format!("create {}", options.state.display())))?;
-    let lock = lock(&options)?;
-    let plain = Listening::open(&options.state.join("listen"), options.listen)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
+    let mut offer = if options.take_over { runtime.block_on(handover::ask(&options.control))? } else { None };
+    let (lock, handed) = match &offer {
+        Some(offer) => (offer.sockets.lock.try_clone().map_err(failed("share the lock"))?, Some(&offer.sockets)),
+        None => (lock(&options)?, None),
+    };
+    let remembered = |name: &str| options.state.join(name);
+    let before = handed.map(|handed| &handed.plain);
+    let plain = Listening::open(&remembered("listen"), options.listen, before)?;
     let features = &options.features;
-    let secure = features.tls.map(|asked| Listening::open(&options.state.join("listen-tls"), asked)).transpose()?;
+    let before = handed.and_then(|handed| handed.secure.as_ref());
+    let secure = features.tls.map(|asked| Listening::open(&remembered("listen-tls"), asked, before)).transpose()?;
     let meters = Arc::new(Meters::default());
     let certificates = match (&secure, &features.certificates) {
         (Some(_), Some(folder)) if !folder.is_dir() => {
@@ -66,11 +79,6 @@ pub fn run(options: Options) -> Result<(), Error> {
         }
         _ => None,
     };
-    let table: Arc<RwLock<Arc<Table>>> = Arc::default();
-    let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
-    let disk = Disk::new(options.state.clone());
-    let key = Key::new(&disk.secret().map_err(failed("make the key of cookies"))?);
-    let holder = Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone());
     let phase = watch::Sender::new(Phase::Serve);
     let log = match &features.access_log {
         Some(path) => {
@@ -82,6 +90,22 @@ pub fn run(options: Options) -> Result<(), Error> {
     let limits = features.limits;
     let gate = Arc::new(Gate::new(limits));
     let sources = Sources { meters: meters.clone(), gate: gate.clone(), certificates: certificates.clone() };
+    let table: Arc<RwLock<Arc<Table>>> = Arc::default();
+    let disk = Disk::new(options.state.clone());
+    let key = Key::new(&disk.secret().map_err(failed("make the key of cookies"))?);
+    let control = Control::bind(&options.control).map_err(failed("listen on the control socket"))?;
+    // From here on it cannot fail any more, and from the commit on this is the gateway.
+    let taken = offer.as_mut().map(|offer| runtime.block_on(offer.commit()));
+    let holder = match taken.transpose() {
+        Ok(Some((handed, services))) => Holder::take_over(handed, services, key, table.clone()),
+        unable => {
+            if let Err(error) = unable {
+                tracing::error!(%error, "the other gateway's state cannot be read: serving what is on disk");
+            }
+            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
+            Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone())
+        }
+    };
     let common = Common { table, meters, gate, tls, log: log.clone(), limits };
     for number in 0..options.threads.max(1) {
         let mut doors = vec![plain.door(false)?];
@@ -97,39 +121,70 @@ pub fn run(options: Options) -> Result<(), Error> {
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         thread.spawn(worker).map_err(failed("start a worker thread"))?;
     }
-    let shared = Shared::new(holder, disk, plain.address, secure.as_ref().map(|secure| secure.address), sources);
-    // Each worker has its own listeners now: the ports are free once they have stopped.
-    drop((plain, secure));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
-    let served = runtime.block_on(control(&options, shared, certificates, log, &phase));
+    let hello = Hello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: keeper::build(Path::new("/proc/self/exe")),
+        boot: holder.boot().to_owned(),
+        listen: plain.address,
+        tls: secure.as_ref().map(|secure| secure.address),
+        features: Some(features.clone()),
+        pid: std::process::id(),
+    };
+    let sockets = Sockets { plain: plain.listener, secure: secure.map(|secure| secure.listener), lock };
+    let shared = Shared::new(holder, disk, hello, sources, sockets, phase);
+    let served = runtime.block_on(run_control(&options, control, shared, certificates, log, offer));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
-    drop(lock);
     served.map_err(failed("listen on the control socket"))
 }
 
-async fn control(
+/// The control socket, before anybody can find it.
+struct Control {
+    listener: std::os::unix::net::UnixListener,
+    made: PathBuf,
+}
+
+impl Control {
+    fn bind(path: &Path) -> io::Result<Self> {
+        let mut made = path.as_os_str().to_owned();
+        made.push(".n");
+        let made = PathBuf::from(made);
+        // The lock is held: a socket that is there belonged to a gateway that is no more.
+        fs::remove_file(&made).ok();
+        let listener = std::os::unix::net::UnixListener::bind(&made)?;
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, made })
+    }
+}
+
+async fn run_control(
     options: &Options,
+    control: Control,
     shared: Shared,
     certificates: Option<Arc<Certificates>>,
     log: Option<Arc<Log>>,
-    phase: &watch::Sender<Phase>,
+    offer: Option<Offer>,
 ) -> io::Result<()> {
-    // The lock is held: a socket that is there belonged to a gateway that is no more.
-    fs::remove_file(&options.control).ok();
-    let listener = tokio::net::UnixListener::bind(&options.control)?;
-    fs::set_permissions(&options.control, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&control.made, &options.control)?;
+    let listener = tokio::net::UnixListener::from_std(control.listener)?;
     let ended = shared.ended.clone();
     tokio::spawn(shared.clone().count());
     tokio::spawn(health::watch(shared.clone()));
     if let Some(certificates) = certificates {
         tokio::spawn(look(certificates));
     }
-    tokio::spawn(shared.clone().listen(listener));
+    let answering = tokio::spawn(shared.clone().listen(listener));
     if let Some(address) = options.features.metrics {
-        let listener = listen::listen(address).and_then(tokio::net::TcpListener::from_std)?;
-        tokio::spawn(metrics::serve(listener, shared.clone()));
+        match listen::listen(address).and_then(tokio::net::TcpListener::from_std) {
+            Ok(listener) => drop(tokio::spawn(metrics::serve(listener, shared.clone()))),
+            // The gateway before has it until it ends.
+            Err(_) if offer.is_some() => drop(tokio::spawn(metrics::serve_later(address, shared.clone()))),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(offer) = offer {
+        tokio::spawn(offer.lead(shared.clone()));
     }
     let mut hung_up = signal(SignalKind::hangup())?;
     if let Some(log) = log {
@@ -144,8 +199,15 @@ async fn control(
         () = ended.notified() => {}
         _ = terminated.recv() => {}
     }
+    answering.abort();
+    if shared.holder().follows {
+        // The control socket is another's, and nothing is under way any more.
+        return Ok(());
+    }
     fs::remove_file(&options.control).ok();
-    phase.send_replace(Phase::Drain);
+    shared.sockets().take();
+    shared.phase(Phase::Drain);
+    shared.ending().notify_waiters();
     let since = Instant::now();
     // An answer's last bytes are written after it is counted.
     let written = Duration::from_millis(20);

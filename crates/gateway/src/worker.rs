@@ -6,7 +6,7 @@ use crate::{
     deadlines::Deadlines,
     limits::{Full, Gate, Limits},
     meters::Meters,
-    pace::{self, Ask, Connections, Slow},
+    pace::{self, Connections, Slow},
     peer::Peer,
     shared::Shared,
     table::Table,
@@ -62,8 +62,6 @@ pub(crate) enum Phase {
     Serve,
     /// Let nobody in; each connection ends with its next answer.
     Drain,
-    /// As soon as possible.
-    End,
 }
 
 /// A listener of a worker, and whether its clients speak TLS.
@@ -112,16 +110,14 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         }
         loop {
             let now = *phase.borrow_and_update();
-            if now != Phase::Serve {
+            if now == Phase::Drain {
                 worker.is_ending.set(true);
+                worker.connections.finish_http2();
                 for accepting in accepting.drain(..) {
                     accepting.abort();
                     // It has let go of its listener when this is over.
                     accepting.await.ok();
                 }
-            }
-            if now == Phase::End {
-                worker.connections.ask(Ask::Finish);
             }
             if phase.changed().await.is_err() {
                 // What is under way goes on until the process ends.

@@ -107,6 +107,18 @@ impl Gateway {
         Self::greet(folder, child, words).await
     }
 
+    /// Starts another process that takes over; what is given back is the one before.
+    pub(crate) async fn upgrade(&mut self, words: &[&str]) -> Child {
+        let mut words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        words.push("--take-over".to_owned());
+        let child = Self::spawn_with(&self.folder, "127.0.0.1:0", &words, Stdio::inherit());
+        until("the other one answers", || async {
+            self.client.hello().await.is_ok_and(|hello| hello.pid == child.id())
+        })
+        .await;
+        std::mem::replace(&mut self.child, child)
+    }
+
     /// The most memory that it has had resident, in kB.
     pub(crate) fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -62,6 +62,41 @@ async fn it_is_started_adopted_and_started_again_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn one_that_is_told_something_else_takes_over() {
+    let folder = TempDir::new().unwrap();
+    let instance = Instance::start("v1").await;
+    let keeper = Keeper::start(options(folder.path(), "127.0.0.1:0")).await.unwrap();
+    let client = Client::new(folder.path().join("control"));
+    client.serve(&steady(1, &[&instance])).await.unwrap();
+    let first = client.hello().await.unwrap();
+    let mut told = options(folder.path(), "127.0.0.1:0");
+    told.features.access_log = Some(folder.path().join("access.log"));
+    let again = Keeper::start(told.clone()).await.unwrap();
+    let second = client.hello().await.unwrap();
+    assert_ne!(second.pid, first.pid);
+    assert_eq!((second.listen, &second.boot), (first.listen, &first.boot), "the run goes on");
+    assert_eq!(second.features, Some(told.features.clone()));
+    assert!(asked(first.listen).await.is_some_and(|answer| answer.ends_with("v1")));
+    until("the first one has ended", || async {
+        keeper.ended().await;
+        !Path::new(&format!("/proc/{}/exe", first.pid)).exists()
+    })
+    .await;
+    // The same again changes nothing.
+    drop(again);
+    let again = Keeper::start(told).await.unwrap();
+    assert_eq!(client.hello().await.unwrap(), second);
+    // Another executable takes over, too.
+    let exe = folder.path().join("other");
+    std::fs::copy(env!("CARGO_BIN_EXE_davy-gateway"), &exe).unwrap();
+    drop(again);
+    let again = Keeper::start(KeeperOptions { exe, ..options(folder.path(), "127.0.0.1:0") }).await.unwrap();
+    assert_ne!(client.hello().await.unwrap().pid, second.pid);
+    client.shutdown().await.unwrap();
+    again.ended().await;
+}
+
+#[tokio::test]
 async fn one_that_listens_elsewhere_is_not_adopted() {
     let folder = TempDir::new().unwrap();
     let keeper = Keeper::start(options(folder.path(), "127.0.0.1:0")).await.unwrap();

@@ -4,6 +4,7 @@ mod aside;
 mod control;
 mod counts;
 mod frames;
+mod handover;
 mod house;
 mod http;
 mod http2;

@@ -1,0 +1,243 @@
+//! The conversation between a gateway's process and the one that takes over: the sockets first, then, once the next one is
+//! ready for it, everything held at one moment. Until that moment the first serves as if nothing were asked.
+
+use crate::{
+    control::{STALLED, Shared, WINDOW},
+    frame::{self, Answer, Request},
+    handed::{Counted, Follow, Handed, HandedService},
+    worker::Phase,
+};
+use davy_core::ServiceKey;
+use davy_ports::Error;
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    net::TcpListener,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::Interest,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// How long the process before may take to finish what is under way.
+const DRAIN: Duration = Duration::from_secs(600);
+/// The same, once it is told to end.
+const FINISH: Duration = Duration::from_secs(3);
+/// The most sockets that are handed: two listeners and the lock.
+const MOST: usize = 3;
+
+/// What a gateway listens on, and the lock of its folder.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub plain: TcpListener,
+    pub secure: Option<TcpListener>,
+    pub lock: File,
+}
+
+/// A gateway that is ready to hand over.
+pub(crate) struct Offer {
+    socket: UnixStream,
+    pub sockets: Sockets,
+}
+
+/// Asks the gateway that runs for its sockets; none when there is none.
+pub(crate) async fn ask(control: &Path) -> Result<Option<Offer>, Error> {
+    let tried = "take over from the gateway that runs";
+    let Ok(mut socket) = UnixStream::connect(control).await else { return Ok(None) };
+    let asking = async {
+        frame::write(&mut socket, &Request::TakeOver).await?;
+        receive(&socket).await
+    };
+    let received = tokio::time::timeout(STALLED, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let mut received = received
+        .map_err(|error| Error::never(tried, error).hint("`davy down` stops it; it may be of a version that cannot"))?
+        .into_iter();
+    let (Some(lock), Some(plain)) = (received.next(), received.next()) else {
+        return Err(Error::never(tried, "it gave no sockets"));
+    };
+    let secure = received.next().map(TcpListener::from);
+    Ok(Some(Offer { socket, sockets: Sockets { plain: plain.into(), secure, lock: lock.into() } }))
+}
+
+impl Offer {
+    /// From now on this process is the gateway, and the other one follows.
+    pub(crate) async fn commit(&mut self) -> io::Result<(Handed, Vec<HandedService>)> {
+        let taking = async {
+            frame::write(&mut self.socket, &Request::Commit).await?;
+            let Answer::Handed(handed) = frame::read(&mut self.socket).await? else {
+                return Err(io::Error::other("it answered something else"));
+            };
+            let mut services = Vec::new();
+            for _ in 0..handed.services {
+                let Answer::HandedService(service) = frame::read(&mut self.socket).await? else {
+                    return Err(io::Error::other("it answered something else"));
+                };
+                services.push(*service);
+            }
+            Ok((handed, services))
+        };
+        tokio::time::timeout(STALLED, taking).await?
+    }
+
+    /// Leads the other process until it is gone.
+    pub(crate) async fn lead(self, shared: Shared) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let Self { socket, sockets } = self;
+        // Those that are listened on are this process's by now, and the others are to be closed.
+        drop(sockets);
+        let (reading, writing) = socket.into_split();
+        let told = tokio::spawn(tell(writing, shared.clone()));
+        let said = hear(reading, &shared, number).await;
+        told.abort();
+        shared.holder().gone(number, said.is_ok());
+        match said {
+            Ok(()) => tracing::info!("the gateway before has ended"),
+            Err(error) => tracing::error!(%error, "the gateway before is gone with what it had under way"),
+        }
+    }
+}
+
+/// Tells what is served whenever that changes.
+async fn tell(mut writing: OwnedWriteHalf, shared: Shared) -> io::Result<()> {
+    let mut changed = shared.holder().changed();
+    let ended = shared.ending();
+    loop {
+        let told = shared.holder().told();
+        frame::write(&mut writing, &Follow::Serve(told)).await?;
+        tokio::select! {
+            changed = changed.changed() => changed.map_err(io::Error::other)?,
+            () = ended.notified() => return frame::write(&mut writing, &Follow::End).await,
+        }
+    }
+}
+
+async fn hear(mut reading: OwnedReadHalf, shared: &Shared, number: u64) -> io::Result<()> {
+    loop {
+        match frame::read::<Counted>(&mut reading).await? {
+            Counted::Service { key, windows, in_flight } => shared.holder().absorb(number, &key, windows, in_flight),
+            Counted::Done => return Ok(()),
+        }
+    }
+}
+
+/// Hands this gateway over to whoever asked on this socket.
+pub(crate) async fn give(shared: &Shared, mut socket: UnixStream) -> io::Result<()> {
+    let sent = {
+        let sockets = shared.sockets();
+        let Some(sockets) = &*sockets else { return Err(io::Error::other("it is handed over already")) };
+        let mut all = vec![sockets.lock.as_fd(), sockets.plain.as_fd()];
+        all.extend(sockets.secure.as_ref().map(AsFd::as_fd));
+        // One byte and three sockets fit into any buffer.
+        socket.try_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            ancillary.push(SendAncillaryMessage::ScmRights(&all));
+            Ok(sendmsg(&socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::empty())?)
+        })
+    };
+    sent?;
+    // It gets itself ready, and may still fail.
+    let Request::Commit = tokio::time::timeout(Duration::from_secs(30), frame::read(&mut socket)).await?? else {
+        return Err(io::Error::other("it asked something else"));
+    };
+    if shared.sockets().take().is_none() {
+        return Err(io::Error::other("it is handed over already"));
+    }
+    let (handed, services) = shared.holder().hand_over();
+    let told = services.iter().map(HandedService::last).collect();
+    tracing::warn!("another process takes over: this one finishes what is under way");
+    // The ports are the other's now; what comes in between waits in their queues.
+    shared.phase(Phase::Drain);
+    frame::write(&mut socket, &Answer::Handed(handed)).await?;
+    for service in services {
+        frame::write(&mut socket, &Answer::HandedService(Box::new(service))).await?;
+    }
+    follow(shared, socket, told).await;
+    shared.ended.notify_one();
+    Ok(())
+}
+
+/// Serves what it is told, tells what it counts, and ends when nothing is under way any more.
+async fn follow(shared: &Shared, socket: UnixStream, mut told: BTreeMap<ServiceKey, u64>) {
+    let (mut reading, mut writing) = socket.into_split();
+    let following = shared.clone();
+    let heard = tokio::spawn(async move {
+        loop {
+            match frame::read::<Follow>(&mut reading).await {
+                Ok(Follow::Serve(told)) => following.holder().follow(told),
+                Ok(Follow::End) => return FINISH,
+                // Left alone: nobody would renew a lease.
+                Err(_) => {
+                    following.holder().abandoned();
+                    return DRAIN;
+                }
+            }
+        }
+    });
+    let mut heard = std::pin::pin!(heard);
+    let mut due = Instant::now() + DRAIN;
+    let earliest = Instant::now() + 5 * WINDOW;
+    let mut is_led = true;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(WINDOW) => {}
+            left = heard.as_mut(), if is_led => {
+                is_led = false;
+                due = Instant::now() + left.unwrap_or(FINISH);
+            }
+        }
+        let is_idle = shared.connections() == 0 && shared.holder().under_way() == 0;
+        let is_over = Instant::now() > due || (Instant::now() > earliest && is_idle);
+        if is_over {
+            // What ended until now is in a window.
+            shared.holder().tick();
+        }
+        let counted = shared.holder().counted(&mut told);
+        for counted in counted {
+            if frame::write(&mut writing, &counted).await.is_err() {
+                break;
+            }
+        }
+        if is_over {
+            frame::write(&mut writing, &Counted::Done).await.ok();
+            return;
+        }
+    }
+}
+
+/// What comes with one byte.
+async fn receive(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    socket
+        .async_io(Interest::READABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+            if received.bytes != 1 || byte != *b"s" {
+                return Err(io::Error::other("it does not know how to hand over"));
+            }
+            let rights = ancillary.drain().filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+                _ => None,
+            });
+            Ok(rights.flatten().collect())
+        })
+        .await
+}
