@@ -43,7 +43,7 @@ impl Server {
         home: Home,
         listen: SocketAddr,
         gateway: SocketAddr,
-        features: Features,
+        features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         if !listen.ip().is_loopback() {
@@ -64,7 +64,7 @@ impl Server {
         home: Home,
         listen: SocketAddr,
         gateway: SocketAddr,
-        features: Features,
+        features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         home.create()?;

@@ -30,8 +30,8 @@ pub struct KeeperOptions {
     pub state: PathBuf,
     /// What it writes goes here.
     pub log: PathBuf,
-    /// What it does beyond plain HTTP.
-    pub features: Features,
+    /// What it does beyond plain HTTP; none for one that somebody else keeps: it is adopted as it is.
+    pub features: Option<Features>,
 }
 
 /// Keeps one gateway running.
@@ -59,7 +59,8 @@ impl Keeper {
                     Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway")
                 );
             }
-            if hello.build == build(&options.exe) && hello.features.as_ref() == Some(&options.features) {
+            let same = hello.build == build(&options.exe) && hello.features == options.features;
+            if same || options.features.is_none() {
                 return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
             }
             // Another executable, or told something else: the new one takes over, and nobody's request is lost.
@@ -142,7 +143,7 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
         .arg(&options.control)
         .arg("--state")
         .arg(&options.state)
-        .args(options.features.words())
+        .args(options.features.iter().flat_map(Features::words))
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(copy)

@@ -25,7 +25,9 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
     if asked.gateway_apart {
         apart::gateway(&home).await?;
     }
-    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, asked.features.read()?, None).await?;
+    // One that runs apart has options of its own.
+    let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
+    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, features, None).await?;
     let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
     home::remember(&last)?;
     if asked.gateway_apart {

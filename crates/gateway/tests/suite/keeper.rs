@@ -13,7 +13,7 @@ fn options(folder: &Path, listen: &str) -> KeeperOptions {
         control: folder.join("control"),
         state: folder.join("state"),
         log: folder.join("log"),
-        features: Features::default(),
+        features: Some(Features::default()),
     }
 }
 
@@ -70,12 +70,12 @@ async fn one_that_is_told_something_else_takes_over() {
     client.serve(&steady(1, &[&instance])).await.unwrap();
     let first = client.hello().await.unwrap();
     let mut told = options(folder.path(), "127.0.0.1:0");
-    told.features.access_log = Some(folder.path().join("access.log"));
+    told.features = Some(Features { access_log: Some(folder.path().join("access.log")), ..Features::default() });
     let again = Keeper::start(told.clone()).await.unwrap();
     let second = client.hello().await.unwrap();
     assert_ne!(second.pid, first.pid);
     assert_eq!((second.listen, &second.boot), (first.listen, &first.boot), "the run goes on");
-    assert_eq!(second.features, Some(told.features.clone()));
+    assert_eq!(second.features, told.features);
     assert!(asked(first.listen).await.is_some_and(|answer| answer.ends_with("v1")));
     until("the first one has ended", || async {
         keeper.ended().await;
