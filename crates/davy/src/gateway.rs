@@ -15,6 +15,15 @@ pub(crate) struct Asked {
     /// The folder of certificates: NAME.crt beside NAME.key
     #[arg(long, value_name = "DIR")]
     pub certificates: Option<PathBuf>,
+    /// Ask this authority for certificates of routes' hosts: letsencrypt, or the address of its directory. Agrees to its terms
+    #[arg(long, value_name = "URL")]
+    pub acme: Option<String>,
+    /// Whom the authority may write to
+    #[arg(long, value_name = "EMAIL")]
+    pub acme_contact: Option<String>,
+    /// The certificate to check a private authority's address by
+    #[arg(long, value_name = "FILE")]
+    pub acme_root: Option<PathBuf>,
     /// Whether plain requests for hosts with a certificate go to https: on, off, or to which port
     #[arg(long, value_name = "on|off|PORT")]
     pub redirect: Option<String>,
@@ -58,6 +67,9 @@ impl Asked {
         let named = [
             ("--tls", self.gateway_tls.clone()),
             ("--certificates", path(&self.certificates)),
+            ("--acme", self.acme.clone()),
+            ("--acme-contact", self.acme_contact.clone()),
+            ("--acme-root", path(&self.acme_root)),
             ("--redirect", self.redirect.clone()),
             ("--access-log", path(&self.access_log)),
             ("--metrics", self.gateway_metrics.clone()),

@@ -8,6 +8,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
@@ -27,6 +28,8 @@ pub(crate) struct Certificates {
     served: RwLock<Arc<Served>>,
     files: Mutex<BTreeMap<PathBuf, File>>,
     unreadable: Mutex<BTreeSet<PathBuf>>,
+    /// Why an authority gave none, by host.
+    trouble: Mutex<BTreeMap<String, String>>,
     meters: Arc<Meters>,
 }
 
@@ -43,6 +46,7 @@ struct Served {
 struct File {
     stamp: Stamp,
     pair: Option<Pair>,
+    trouble: Option<String>,
 }
 
 /// What changes when a pair of files does: for each of them inode, size, time of the last change, mode.
@@ -52,14 +56,44 @@ type Stamp = [(u64, u64, i64, i64, u32); 2];
 struct Pair {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
+    /// Seconds since the Unix epoch.
+    begins: i64,
     ends: i64,
+}
+
+/// Where the certificate of a host comes from.
+pub(crate) enum From {
+    Nowhere,
+    Elsewhere,
+    /// The folder that was asked about, and its time in seconds since the Unix epoch.
+    Here {
+        begins: i64,
+        ends: i64,
+    },
+}
+
+/// What is known of one certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The names in it, or the host that has none.
+    pub names: Vec<String>,
+    /// When it ends, in seconds since the Unix epoch; none where there is none.
+    pub ends: Option<i64>,
+    /// Why its file cannot be used, or none can be had.
+    pub trouble: Option<String>,
 }
 
 impl Certificates {
     /// Reads the folders; an earlier one goes before a later one.
     pub(crate) fn open(folders: Vec<PathBuf>, meters: Arc<Meters>) -> Self {
-        let certificates =
-            Self { folders, served: RwLock::default(), files: Mutex::default(), unreadable: Mutex::default(), meters };
+        let certificates = Self {
+            folders,
+            served: RwLock::default(),
+            files: Mutex::default(),
+            unreadable: Mutex::default(),
+            trouble: Mutex::default(),
+            meters,
+        };
         certificates.look();
         certificates
     }
@@ -94,6 +128,7 @@ impl Certificates {
                 continue;
             }
             let before = known.and_then(|known| known.pair.clone());
+            let mut trouble = None;
             let pair = match read(path) {
                 Ok(pair) => {
                     tracing::info!(path = %path.display(), names = ?pair.names, "a certificate is served");
@@ -104,10 +139,11 @@ impl Certificates {
                     self.meters.certificates_refused.add();
                     let instead = if before.is_some() { "the one before serves on" } else { "it is left out" };
                     tracing::error!(path = %path.display(), "a certificate cannot be used, {instead}: {why}");
+                    trouble = Some(why);
                     before
                 }
             };
-            files.insert(path.clone(), File { stamp, pair });
+            files.insert(path.clone(), File { stamp, pair, trouble });
         }
         if changed {
             let served = Arc::new(self.serve(&files));
@@ -162,11 +198,47 @@ impl Certificates {
         self.served().of(host).is_some()
     }
 
-    /// Each certificate's first name and when it ends, in seconds since the Unix epoch.
-    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+    /// What is known of each.
+    pub(crate) fn all(&self) -> Vec<Certificate> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let pairs = files.values().filter_map(|file| file.pair.as_ref());
-        pairs.map(|pair| (pair.names.first().cloned().unwrap_or_default(), pair.ends)).collect()
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_files = files.iter().map(|(path, file)| {
+            let unnamed = || vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()];
+            Certificate {
+                names: file.pair.as_ref().map_or_else(unnamed, |pair| pair.names.clone()),
+                ends: file.pair.as_ref().map(|pair| pair.ends),
+                trouble: file.trouble.clone(),
+            }
+        });
+        let of_hosts = trouble.iter().map(|(host, why)| Certificate {
+            names: vec![host.clone()],
+            ends: None,
+            trouble: Some(why.clone()),
+        });
+        of_files.chain(of_hosts).collect()
+    }
+
+    /// For which hosts an authority gave none, and why.
+    pub(crate) fn trouble(&self, trouble: BTreeMap<String, String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Where the certificate of a host comes from.
+    pub(crate) fn lifetime(&self, host: &str, folder: &Path) -> From {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_for = |pair: &Pair| {
+            let parent = host.split_once('.').map_or("", |(_, parent)| parent);
+            pair.names.iter().any(|name| name == host || name.strip_prefix("*.") == Some(parent))
+        };
+        let mut found = From::Nowhere;
+        for (path, pair) in files.iter().filter_map(|(path, file)| Some((path, file.pair.as_ref()?))) {
+            match is_for(pair) {
+                true if !path.starts_with(folder) => return From::Elsewhere,
+                true => found = From::Here { begins: pair.begins, ends: pair.ends },
+                false => {}
+            }
+        }
+        found
     }
 }
 
@@ -222,23 +294,24 @@ fn read(name: &Path) -> Result<Pair, String> {
     let chain = CertificateDer::pem_file_iter(&chain_path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| unreadable(&chain_path, &why))?;
-    let (names, ends) = chain
+    let (names, [begins, ends]) = chain
         .first()
         .ok_or_else(|| unreadable(&chain_path, &"no certificate is in it"))
         .and_then(|certificate| described(certificate).map_err(|why| unreadable(&chain_path, &why)))?;
     let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|why| unreadable(&key_path, &why))?;
     let key = CertifiedKey::from_der(chain, key, &ring::default_provider())
         .map_err(|why| format!("{} does not fit {}: {why}", key_path.display(), chain_path.display()))?;
-    Ok(Pair { key: Arc::new(key), names, ends })
+    Ok(Pair { key: Arc::new(key), names, begins, ends })
 }
 
-/// The names in a certificate, in lower case, and when it ends.
-fn described(certificate: &[u8]) -> Result<(Vec<String>, i64), String> {
+/// The names in a certificate, in lower case, and when it begins and ends.
+fn described(certificate: &[u8]) -> Result<(Vec<String>, [i64; 2]), String> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| why.to_string())?;
     let alternatives = parsed.subject_alternative_name().map_err(|why| why.to_string())?;
     let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,
     });
-    Ok((names.collect(), parsed.validity().not_after.timestamp()))
+    let validity = parsed.validity();
+    Ok((names.collect(), [validity.not_before.timestamp(), validity.not_after.timestamp()]))
 }

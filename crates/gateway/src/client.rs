@@ -1,6 +1,9 @@
 //! The controller's side: one connection for each question, so that none waits behind another.
 
-use crate::frame::{self, Answer, Hello, Request};
+use crate::{
+    certificates::Certificate,
+    frame::{self, Answer, Hello, Request},
+};
 use davy_core::{Generation, ServiceKey, Serving, Snapshot, Window};
 use davy_ports::{Boxed, Cursor, Error, Router, Streamed, Telemetry};
 use futures_util::stream;
@@ -65,6 +68,17 @@ impl Client {
         match self.ask("ask for the gateway's metrics", Request::Metrics).await? {
             Answer::Text(text) => Ok(text),
             other => Err(unexpected("ask for the gateway's metrics", &other)),
+        }
+    }
+
+    /// What is known of each certificate.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn certificates(&self) -> Result<Vec<Certificate>, Error> {
+        match self.ask("ask for the gateway's certificates", Request::Certificates).await? {
+            Answer::Certificates(all) => Ok(all),
+            other => Err(unexpected("ask for the gateway's certificates", &other)),
         }
     }
 

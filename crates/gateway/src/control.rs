@@ -173,6 +173,9 @@ impl Shared {
             Request::Renew { key, generation } => serving(self.holder().renew(&key, generation)),
             Request::Revert { key } => serving(self.revert(&key)),
             Request::Observe { key } => Answer::Serving(self.holder().observe(&key).map(Box::new)),
+            Request::Certificates => {
+                Answer::Certificates(self.sources.certificates.as_ref().map(|known| known.all()).unwrap_or_default())
+            }
             Request::Metrics => Answer::Text(self.metrics()),
             Request::Windows { .. } | Request::TakeOver | Request::Commit | Request::Shutdown => Answer::Done,
         }

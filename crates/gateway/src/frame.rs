@@ -1,6 +1,7 @@
 //! What controller and gateway say to each other: length-prefixed (u32, big endian), versioned JSON frames.
 
 use crate::{
+    certificates::Certificate,
     handed::{Handed, HandedService},
     options::Features,
 };
@@ -41,6 +42,7 @@ pub(crate) enum Request {
         after: Option<Cursor>,
     },
     Metrics,
+    Certificates,
     /// Gives the sockets, and on [`Request::Commit`] everything else.
     TakeOver,
     Commit,
@@ -54,6 +56,7 @@ pub(crate) enum Answer {
     Serving(Option<Box<Serving>>),
     Windows(Vec<Window>),
     Text(String),
+    Certificates(Vec<Certificate>),
     Handed(Handed),
     HandedService(Box<HandedService>),
     Error(Error),

@@ -63,11 +63,20 @@ impl Worker {
             self.meters.long_bodies.add();
             return Some(last(StatusCode::PAYLOAD_TOO_LARGE, "G413", "the request's body is longer than allowed"));
         }
-        if peer.is_secure { None } else { self.redirected(request) }
+        if peer.is_secure { None } else { self.promised(request).or_else(|| self.redirected(request)) }
     }
 }
 
 impl Worker {
+    /// What an authority was promised that it asks for now.
+    fn promised(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let answer = self.tls.as_ref()?.challenges.answer(request.uri().path())?;
+        let mut response = Response::new(Body::Own(Some(Bytes::from(answer)), ""));
+        let kind = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Some(response)
+    }
+
     /// Where a plain request for a host that has a certificate is sent.
     fn redirected(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
         let tls = self.tls.as_ref()?;

@@ -245,6 +245,12 @@ impl Holder {
         }
     }
 
+    /// The hosts of all routes.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let hosts = self.services.values().filter_map(|held| held.snapshot.route.host.as_ref());
+        hosts.map(|host| host.to_ascii_lowercase()).collect()
+    }
+
     /// Every service as the metrics tell it.
     pub(crate) fn kept(&self) -> Vec<Kept> {
         let kept = self.services.iter().map(|(key, held)| {

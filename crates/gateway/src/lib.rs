@@ -2,6 +2,7 @@
 //! weight, counts every one, and falls back to stable by itself when the controller is silent; and the client that controls it.
 
 mod access;
+mod acme;
 mod aside;
 mod certificates;
 mod client;
@@ -36,6 +37,8 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use acme::Authority;
+pub use certificates::Certificate;
 pub use client::Client;
 pub use frame::Hello;
 pub use keeper::{Keeper, KeeperOptions};

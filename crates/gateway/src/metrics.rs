@@ -108,9 +108,15 @@ impl Sources {
         }
         if let Some(certificates) = &self.certificates {
             text.describe("certificate_ends_seconds", "gauge", "When a certificate ends, since the Unix epoch.");
-            for (name, ends) in certificates.ends() {
-                text.value("", &[("name", &name)], ends);
+            let all = certificates.all();
+            for certificate in &all {
+                if let (Some(name), Some(ends)) = (certificate.names.first(), certificate.ends) {
+                    text.value("", &[("name", name)], ends);
+                }
             }
+            let troubled = all.iter().filter(|certificate| certificate.trouble.is_some()).count();
+            let help = "Certificates that cannot be used or had: `davy doctor` says why.";
+            text.one("certificates_troubled", "gauge", help, troubled);
         }
     }
 }

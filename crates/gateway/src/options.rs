@@ -1,6 +1,6 @@
 //! What a gateway's process is told, as words of a command line.
 
-use crate::limits::Limits;
+use crate::{acme::Authority, limits::Limits};
 use serde::{Deserialize, Serialize};
 use std::{fmt::Display, net::SocketAddr, path::PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Features {
     pub tls: Option<SocketAddr>,
     /// The folder of certificates: `NAME.crt` beside `NAME.key`.
     pub certificates: Option<PathBuf>,
+    /// Whom certificates are asked of, for hosts of routes that have none in the folder.
+    pub acme: Option<Authority>,
     /// Whether plain requests for hosts that have a certificate are sent to https, and to which port.
     pub redirect: Redirect,
     /// Where a line for each request goes; `-` is the standard output.
@@ -54,7 +56,8 @@ pub enum Redirect {
 impl Options {
     /// What follows `davy gateway`.
     pub const USAGE: &str = "--listen ADDRESS --control SOCKET --state FOLDER [--threads NUMBER] [--take-over] \
-        [--tls ADDRESS --certificates FOLDER] [--redirect on|off|PORT] \
+        [--tls ADDRESS] [--certificates FOLDER] \
+        [--acme letsencrypt|URL] [--acme-contact EMAIL] [--acme-root FILE] [--redirect on|off|PORT] \
         [--access-log FILE|-] [--metrics ADDRESS] [--connections NUMBER] \
         [--connections-per-client NUMBER] [--body-limit SIZE] \
         [--head-timeout 15s] [--idle-timeout 75s] [--slow-timeout 60s]";
@@ -124,6 +127,9 @@ impl Features {
                     port => Redirect::Port(read(name, port)?),
                 }
             }
+            "--acme" => self.authority().directory = value.to_owned(),
+            "--acme-contact" => self.authority().contact = Some(value.to_owned()),
+            "--acme-root" => self.authority().root = Some(value.into()),
             "--access-log" => self.access_log = Some(value.into()),
             "--metrics" => self.metrics = Some(read(name, value)?),
             "--connections" => self.limits.connections = read(name, value)?,
@@ -137,18 +143,25 @@ impl Features {
         Ok(())
     }
 
+    fn authority(&mut self) -> &mut Authority {
+        self.acme.get_or_insert_with(|| Authority { directory: String::new(), contact: None, root: None })
+    }
+
     /// Says what does not go together.
     fn check(&self) -> Result<(), String> {
-        match (&self.tls, &self.certificates) {
-            (Some(_), None) => Err("a TLS listener needs a folder of certificates".to_owned()),
-            (None, Some(_)) => Err("certificates need a TLS listener".to_owned()),
+        let said = match (&self.tls, &self.certificates, &self.acme) {
+            (Some(_), None, None) => "a TLS listener needs a folder of certificates or an authority that gives some",
+            (None, Some(_), _) => "certificates need a TLS listener",
+            (None, None, Some(_)) => "an authority's certificates need a TLS listener",
+            (_, _, Some(authority)) if authority.directory.is_empty() => "say which authority: --acme letsencrypt",
             _ => match self.metrics {
                 Some(address) if !address.ip().is_loopback() => {
-                    Err(format!("the metrics would be told to everybody who reaches {address}: use 127.0.0.1"))
+                    "the metrics would be told to everybody who reaches them: use an address of 127.0.0.1"
                 }
-                _ => Ok(()),
+                _ => return Ok(()),
             },
-        }
+        };
+        Err(said.to_owned())
     }
 
     /// The words by which [`Options::parse`] reads the same again.
@@ -172,6 +185,11 @@ impl Features {
                 Redirect::Port(port) => Some(port.to_string()),
             },
         );
+        if let Some(authority) = &self.acme {
+            say("--acme", Some(authority.directory.clone()));
+            say("--acme-contact", authority.contact.clone());
+            say("--acme-root", path(&authority.root));
+        }
         say("--access-log", path(&self.access_log));
         say("--metrics", self.metrics.map(|address| address.to_string()));
         let (limits, usual) = (self.limits, default.limits);

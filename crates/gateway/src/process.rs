@@ -2,6 +2,7 @@
 
 use crate::{
     access::Log,
+    acme::{self, Acme},
     certificates::Certificates,
     control::Shared,
     disk::Disk,
@@ -45,6 +46,8 @@ pub fn run(options: Options) -> Result<(), Error> {
     // Fails only for a process that leads a group already: then nobody's terminal ends it either.
     rustix::process::setsid().ok();
     raise_limit();
+    // The one that is compiled in, said before anybody asks.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let failed = |tried: &str| {
         let tried = tried.to_owned();
         move |error: io::Error| Error::never(tried, error)
@@ -65,13 +68,9 @@ pub fn run(options: Options) -> Result<(), Error> {
     let before = handed.and_then(|handed| handed.secure.as_ref());
     let secure = features.tls.map(|asked| Listening::open(&remembered("listen-tls"), asked, before)).transpose()?;
     let meters = Arc::new(Meters::default());
-    let certificates = match (&secure, &features.certificates) {
-        (Some(_), Some(folder)) if !folder.is_dir() => {
-            let what = format!("{} is no folder", folder.display());
-            return Err(Error::never("read the certificates", what).hint("put NAME.crt beside NAME.key in it"));
-        }
-        (Some(_), Some(folder)) => Some(Arc::new(Certificates::open(vec![folder.clone()], meters.clone()))),
-        _ => None,
+    let certificates = match &secure {
+        Some(_) => Some(Arc::new(open_certificates(&options, meters.clone())?)),
+        None => None,
     };
     let tls = match (&secure, &certificates) {
         (Some(secure), Some(certificates)) => {
@@ -106,6 +105,13 @@ pub fn run(options: Options) -> Result<(), Error> {
             Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone())
         }
     };
+    let acme = match (&features.acme, &tls) {
+        (Some(authority), Some(tls)) => {
+            let folder = acme::folder(&options.state).map_err(failed("make the folder of certificates"))?;
+            Some(Acme::new(authority.clone(), folder, tls.certificates.clone(), tls.challenges.clone()))
+        }
+        _ => None,
+    };
     let common = Common { table, meters, gate, tls, log: log.clone(), limits };
     for number in 0..options.threads.max(1) {
         let mut doors = vec![plain.door(false)?];
@@ -132,10 +138,33 @@ pub fn run(options: Options) -> Result<(), Error> {
     };
     let sockets = Sockets { plain: plain.listener, secure: secure.map(|secure| secure.listener), lock };
     let shared = Shared::new(holder, disk, hello, sources, sockets, phase);
-    let served = runtime.block_on(run_control(&options, control, shared, certificates, log, offer));
+    let served = runtime.block_on(run_control(&options, control, shared, Watched { certificates, log, acme, offer }));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
     served.map_err(failed("listen on the control socket"))
+}
+
+/// What the control side looks after beside the control socket.
+struct Watched {
+    certificates: Option<Arc<Certificates>>,
+    log: Option<Arc<Log>>,
+    acme: Option<Acme>,
+    offer: Option<Offer>,
+}
+
+/// A person's first, then those of an authority: these stay when nobody is asked any more.
+fn open_certificates(options: &Options, meters: Arc<Meters>) -> Result<Certificates, Error> {
+    let mut folders = Vec::new();
+    if let Some(folder) = &options.features.certificates {
+        if !folder.is_dir() {
+            let what = format!("{} is no folder", folder.display());
+            return Err(Error::never("read the certificates", what).hint("put NAME.crt beside NAME.key in it"));
+        }
+        folders.push(folder.clone());
+    }
+    let issued = acme::folder(&options.state);
+    folders.push(issued.map_err(|error| Error::never("make the folder of certificates", error))?);
+    Ok(Certificates::open(folders, meters))
 }
 
 /// The control socket, before anybody can find it.
@@ -158,14 +187,8 @@ impl Control {
     }
 }
 
-async fn run_control(
-    options: &Options,
-    control: Control,
-    shared: Shared,
-    certificates: Option<Arc<Certificates>>,
-    log: Option<Arc<Log>>,
-    offer: Option<Offer>,
-) -> io::Result<()> {
+async fn run_control(options: &Options, control: Control, shared: Shared, watched: Watched) -> io::Result<()> {
+    let Watched { certificates, log, acme, offer } = watched;
     fs::rename(&control.made, &options.control)?;
     let listener = tokio::net::UnixListener::from_std(control.listener)?;
     let ended = shared.ended.clone();
@@ -173,6 +196,9 @@ async fn run_control(
     tokio::spawn(health::watch(shared.clone()));
     if let Some(certificates) = certificates {
         tokio::spawn(look(certificates));
+    }
+    if let Some(acme) = acme {
+        tokio::spawn(acme.watch(shared.clone()));
     }
     let answering = tokio::spawn(shared.clone().listen(listener));
     if let Some(address) = options.features.metrics {

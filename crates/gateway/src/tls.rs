@@ -1,6 +1,6 @@
 //! TLS towards clients.
 
-use crate::{certificates::Certificates, options::Redirect};
+use crate::{acme::Challenges, certificates::Certificates, options::Redirect};
 use davy_ports::Error;
 use rustls::{ServerConfig, crypto::ring};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Tls {
     pub acceptor: TlsAcceptor,
     pub certificates: Arc<Certificates>,
+    pub challenges: Challenges,
     /// Where plain requests for hosts with a certificate go.
     pub port: Option<u16>,
 }
@@ -32,7 +33,7 @@ impl Tls {
             Redirect::Off => None,
             Redirect::Port(port) => Some(port),
         };
-        Ok(Self { acceptor: Arc::new(config).into(), certificates, port })
+        Ok(Self { acceptor: Arc::new(config).into(), certificates, challenges: Challenges::default(), port })
     }
 
     /// Where a plain request for a host is sent instead.

@@ -68,7 +68,11 @@ impl Gateway {
     /// In a folder that may have something in it, told these words as well.
     pub(crate) async fn start_in(folder: TempDir, words: &[&str]) -> Self {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        let child = Self::spawn_with(&folder, "127.0.0.1:0", &words, Stdio::inherit());
+        Self::start_at(folder, "127.0.0.1:0", words).await
+    }
+
+    pub(crate) async fn start_at(folder: TempDir, listen: &str, words: Vec<String>) -> Self {
+        let child = Self::spawn_with(&folder, listen, &words, Stdio::inherit());
         Self::greet(folder, child, words).await
     }
 

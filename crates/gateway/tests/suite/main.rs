@@ -1,5 +1,6 @@
 //! The gateway from outside: its real process, real instances, real sockets.
 
+mod acme;
 mod aside;
 mod control;
 mod counts;

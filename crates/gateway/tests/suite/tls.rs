@@ -27,23 +27,35 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// An authority that the clients here trust.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// A pair of files for these names; the certificate, to know it again.
-    fn issue(&self, folder: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
+    pub(crate) fn issue(&self, folder: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
+        self.issue_until(folder, file, names, 4096)
+    }
+
+    /// From 1975 to a year.
+    pub(crate) fn issue_until(&self, folder: &Path, file: &str, names: &[&str], year: i32) -> CertificateDer<'static> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         write(&folder.join(format!("{file}.key")), &key.serialize_pem(), 0o600);
         write(&folder.join(format!("{file}.crt")), &certificate.pem(), 0o644);
         certificate.der().clone()
+    }
+
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
     }
 
     fn trusting(&self, protocols: &[&str]) -> TlsConnector {
