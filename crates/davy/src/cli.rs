@@ -387,8 +387,16 @@ pub(crate) enum Token {
 pub(crate) enum Audit {
     /// What was done to the server: secrets, tokens, restores
     Log,
-    /// Recompute every hash chain: exit 0 when all hold, 1 when not
-    Verify(Data),
+    /// Recompute every hash chain and signature: exit 0 when all hold, 1 when not
+    Verify {
+        #[command(flatten)]
+        data: Data,
+        /// A head that was kept elsewhere, or the file it is in; may be repeated
+        #[arg(long, value_name = "LINE|FILE")]
+        head: Vec<String>,
+    },
+    /// The last signed checkpoint in one line, to be kept elsewhere
+    Head(Data),
 }
 
 #[derive(Debug, Subcommand)]

@@ -87,6 +87,16 @@ impl Home {
         self.data.join("reports")
     }
 
+    /// The key under the journal's checkpoints.
+    pub(crate) fn checkpoint_key(&self) -> KeyFile {
+        KeyFile::own(self.data.join("checkpoint.key"))
+    }
+
+    /// The public halves of the keys that signed checkpoints here, one a line.
+    pub(crate) fn checkpoint_public(&self) -> PathBuf {
+        self.data.join("checkpoint.pub")
+    }
+
     /// The key of the secrets: where the environment says, else in the folder, made when it is needed.
     pub(crate) fn secret_key(&self) -> KeyFile {
         match std::env::var_os("DAVY_SECRET_KEY_FILE").filter(|path| !path.is_empty()) {

@@ -6,11 +6,15 @@ use crate::{
     places::Places,
 };
 use anyhow::Context;
-use davy_engine::{Access, Engine, Ledger, Ports, Vault, store::Sqlite};
+use davy_core::Timestamp;
+use davy_engine::{
+    Access, Engine, Ledger, Ports, Vault, now,
+    store::{Signer, Sqlite},
+};
 use davy_gateway::{Client, Features, Keeper, KeeperOptions};
 use davy_ports::Telemetry;
 use davy_server::Stop;
-use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// How long an instance may take to end when everything is stopped.
@@ -28,7 +32,46 @@ pub(crate) struct Server {
     platform: Arc<Places>,
     home: Home,
     watching: tokio::task::JoinHandle<()>,
+    keeping: Keeping,
+    keeping_house: tokio::task::JoinHandle<()>,
     _lock: File,
+}
+
+/// Between two checkpoints, and two looks for secrets that no release needs.
+const HOUSEKEEPING: Duration = Duration::from_secs(300);
+/// A value that was replaced so lately may belong to a release that is just being made.
+const LATELY: davy_core::Millis = davy_core::Millis::seconds(600);
+
+/// What is done from time to time.
+#[derive(Clone)]
+struct Keeping {
+    journal: Sqlite,
+    vault: Arc<Vault>,
+    signer: Arc<Signer>,
+}
+
+impl Keeping {
+    async fn house(&self, engine: &Engine) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tick.tick().await;
+            let before = Timestamp(now().0.saturating_sub(LATELY.0));
+            let shredded = match engine.pins().await {
+                Ok(needed) => self.vault.shred(&needed, before, &Engine::actor()).await.map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = shredded {
+                tracing::warn!(error, "secrets that no release needs are still there");
+            }
+            self.checkpoint().await;
+        }
+    }
+
+    async fn checkpoint(&self) {
+        if let Err(error) = self.journal.checkpoint(&self.signer, now()).await {
+            tracing::warn!(%error, "the journal's checkpoint could not be signed; it is tried again");
+        }
+    }
 }
 
 /// Where instances run.
@@ -89,6 +132,8 @@ impl Server {
             tracing::error!(%error, hint = error.hint, "what needs a secret cannot be started");
         }
         let given: Arc<dyn davy_ports::Vault> = vault.clone();
+        let signer = Arc::new(Signer::open(&home.checkpoint_key(), &home.checkpoint_public())?);
+        let keeping = Keeping { journal: journal.clone(), vault: vault.clone(), signer };
         let platform = Arc::new(places(&home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;
         let keeper = Keeper::start(KeeperOptions {
@@ -113,8 +158,13 @@ impl Server {
             Engine::start(ports).await.map_err(|error| Failure::new(Exit::Internal, "D033", error.to_string()))?;
         let watched = keeper.clone();
         let watching = tokio::spawn(async move { watched.watch().await });
+        let engine = Arc::new(engine);
+        let (kept, of) = (keeping.clone(), engine.clone());
+        let keeping_house = tokio::spawn(async move { kept.house(&of).await });
         Ok(Self {
-            engine: Arc::new(engine),
+            keeping,
+            keeping_house,
+            engine,
             url,
             gateway: keeper.address(),
             access: Arc::new(Access::new(ledger, &token)),
@@ -139,6 +189,8 @@ impl Server {
     pub(crate) async fn stop(self, keep_traffic: bool) -> Result<(), Failure> {
         self.engine.stop();
         self.watching.abort();
+        self.keeping_house.abort();
+        self.keeping.checkpoint().await;
         if keep_traffic {
             return Ok(());
         }

@@ -93,6 +93,12 @@ pub struct Verified {
     pub events: u64,
     /// How many batches of evidence.
     pub batches: u64,
+    /// How many records of what was done to the server itself.
+    #[serde(default)]
+    pub deeds: u64,
+    /// How many signed checkpoints.
+    #[serde(default)]
+    pub checkpoints: u64,
     /// What does not hold; empty when all is well.
     pub broken: Vec<Broken>,
 }

@@ -1,40 +1,103 @@
-//! `davy audit verify`: the journal's hash chains recomputed, with or without a server.
+//! `davy audit`: the journal's chains and signatures checked, and heads to be kept elsewhere; with or without a server.
 
 use crate::{
-    cli::Audit,
+    cli::{Audit, Data},
     exit::{DONE, Exit, Failure},
     home::Home,
     output,
 };
-use davy_engine::store::Sqlite;
-use davy_ports::Journal;
+use davy_engine::store::{Head, Sqlite, Trust};
 
 pub(crate) async fn run(command: Audit, json: bool) -> Result<Exit, Failure> {
-    let Audit::Verify(asked) = command else { return Ok(DONE) };
-    let home = Home::find(asked.data.as_deref())?;
+    match command {
+        Audit::Verify { data, head } => verify(&data, &head, json).await,
+        Audit::Head(data) => head(&data, json).await,
+        Audit::Log => Ok(DONE),
+    }
+}
+
+async fn open(data: &Data) -> Result<(Home, Sqlite), Failure> {
+    let home = Home::find(data.data.as_deref())?;
     let path = home.journal();
     if !path.exists() {
         let message = format!("there is no journal at {}", path.display());
         return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));
     }
-    let fail = |error| Failure::new(Exit::Internal, "D061", format!("cannot read {}: {error}", path.display()));
-    let journal = Sqlite::open_read_only(&path).await.map_err(fail)?;
-    let found = journal.verify().await.map_err(fail)?;
+    let opened = Sqlite::open_read_only(&path).await;
+    let journal = opened.map_err(|error| unread(&home, &error))?;
+    Ok((home, journal))
+}
+
+fn unread(home: &Home, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Internal, "D061", format!("cannot read {}: {error}", home.journal().display()))
+}
+
+async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failure> {
+    let heads = saved.iter().map(|saved| read_heads(saved)).collect::<Result<Vec<_>, _>>()?.concat();
+    let (home, journal) = open(data).await?;
+    let mut trust = Trust::of(&home.checkpoint_public()).map_err(|error| unread(&home, &error))?;
+    trust.heads = heads;
+    let found = journal.verify_with(&trust).await.map_err(|error| unread(&home, &error))?;
     if json {
         let mut value = serde_json::to_value(&found).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
             object.insert("type".to_owned(), "verified".into());
+            object.insert("heads".to_owned(), trust.heads.len().into());
         }
         output::json(&value);
     } else {
         for broken in &found.broken {
-            output::data(&format!("broken: stream {} at {}: {}", broken.stream, broken.position, broken.why));
+            output::data(&format!("broken: {} at {}: {}", broken.stream, broken.position, broken.why));
         }
-        let all = format!("{} streams, {} events, {} batches of evidence", found.streams, found.events, found.batches);
+        let heads = match trust.heads.len() {
+            0 => String::new(),
+            count => format!(", {count} saved heads"),
+        };
+        let all = format!(
+            "{} streams, {} events, {} batches of evidence, {} deeds, {} checkpoints{heads}",
+            found.streams, found.events, found.batches, found.deeds, found.checkpoints
+        );
         match found.broken.len() {
             0 => output::data(&format!("every chain holds: {all}")),
             n => output::data(&format!("{n} places do not hold: {all}")),
         }
+        if trust.heads.is_empty() {
+            output::say(
+                "note: whoever can write the whole folder could write all of it anew; keep `davy audit head` elsewhere and check with --head",
+            );
+        }
     }
     Ok(if found.broken.is_empty() { DONE } else { Exit::Internal })
+}
+
+/// The heads of a line, or of a file with one on each.
+fn read_heads(saved: &str) -> Result<Vec<Head>, Failure> {
+    if let Some(head) = Head::parse(saved) {
+        return Ok(vec![head]);
+    }
+    let wrong = |why: String| {
+        let message = format!("--head is neither a head nor a file of heads: {why}");
+        Failure::new(Exit::Usage, "D062", message).hint("give what `davy audit head` printed, or a file with it")
+    };
+    let text = std::fs::read_to_string(saved).map_err(|error| wrong(format!("{saved}: {error}")))?;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let heads: Option<Vec<Head>> = lines.iter().map(|line| Head::parse(line)).collect();
+    heads.filter(|heads| !heads.is_empty()).ok_or_else(|| wrong(format!("{saved} holds something else")))
+}
+
+async fn head(data: &Data, json: bool) -> Result<Exit, Failure> {
+    let (home, journal) = open(data).await?;
+    let head = journal.head().await.map_err(|error| unread(&home, &error))?;
+    let Some(head) = head else {
+        let message = "there is no checkpoint yet: the server signs one every five minutes, and when it ends";
+        return Err(Failure::new(Exit::Internal, "D063", message));
+    };
+    match json {
+        true => output::json(&serde_json::json!({
+            "type": "head", "number": head.number, "hash": head.hash, "key": head.key, "signature": head.signature,
+            "line": head.to_string(),
+        })),
+        false => output::data(&head.to_string()),
+    }
+    Ok(DONE)
 }

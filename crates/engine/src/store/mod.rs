@@ -5,6 +5,7 @@
 //! belongs to no database: another store uses the same.
 
 mod chain;
+mod checkpoint;
 mod connect;
 mod deeds;
 mod evidence;
@@ -14,6 +15,7 @@ mod sqlite;
 mod verify;
 mod write;
 
+pub use checkpoint::{Head, Signer, Trust};
 pub use deeds::{Change, Sealed};
 pub use evidence::BatchesDigest;
 pub use sqlite::Sqlite;

@@ -1,6 +1,7 @@
 //! The store itself: one connection that writes, a few that read, and the journal's calls handed to them.
 
 use super::{
+    checkpoint::{self, Head, Signer, Trust},
     connect::{self, Access, PATIENCE},
     deeds::{self, Change, Sealed},
     evidence,
@@ -119,6 +120,31 @@ impl Sqlite {
         deeds::keys(&self.readers, &self.path).await
     }
 
+    /// Signs where every chain stands; none when nothing moved since the last time.
+    ///
+    /// # Errors
+    /// As of every append.
+    pub async fn checkpoint(&self, signer: &Arc<Signer>, at: Timestamp) -> Result<Option<Head>, JournalError> {
+        Self::carried(checkpoint::sign(self.writer()?, self.path.clone(), signer.clone(), at)).await
+    }
+
+    /// The last checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn head(&self) -> Result<Option<Head>, JournalError> {
+        checkpoint::head(&self.readers, &self.path).await
+    }
+
+    /// Checks everything, with what is known from outside the database.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn verify_with(&self, trust: &Trust) -> Result<Verified, JournalError> {
+        let verified = verify::verify(&self.readers, trust).await;
+        verified.map_err(|error| explain("verify the journal", &self.path, &error))
+    }
+
     fn writer(&self) -> Result<Writer, JournalError> {
         self.writer.clone().ok_or_else(|| {
             let path = self.path.display();
@@ -186,7 +212,9 @@ impl Journal for Sqlite {
 
     fn verify(&self) -> Boxed<'_, Result<Verified, JournalError>> {
         Box::pin(async move {
-            verify::verify(&self.readers).await.map_err(|error| explain("verify the journal", &self.path, &error))
+            verify::verify(&self.readers, &Trust::default())
+                .await
+                .map_err(|error| explain("verify the journal", &self.path, &error))
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{
     chain::{self, Fields, Hash, hex},
+    checkpoint::{Expected, Trust},
     evidence::{self, BatchesDigest},
 };
 use davy_core::rollout::{Batches, Event};
@@ -14,17 +15,21 @@ use sqlx::{Acquire as _, Row as _, SqliteConnection, SqlitePool, sqlite::SqliteR
 use std::collections::{BTreeMap, HashMap};
 
 /// What one pass over a snapshot of the file finds.
-pub(super) async fn verify(pool: &SqlitePool) -> Result<Verified, sqlx::Error> {
+pub(super) async fn verify(pool: &SqlitePool, trust: &Trust) -> Result<Verified, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     // One snapshot: what is appended meanwhile is not seen in one table and missed in another.
     let mut snapshot = connection.begin().await?;
     let mut broken = file(&mut snapshot).await?;
     let mut chains = chains(&mut snapshot).await?;
-    let claims = events(&mut snapshot, &mut chains, &mut broken).await?;
+    let mut expected = Expected::read(&mut snapshot, trust, &mut broken).await?;
+    let claims = events(&mut snapshot, &mut chains, &mut expected, &mut broken).await?;
+    let deeds = expected.deeds(&mut snapshot, &mut broken).await?;
     let (streams, events) = ends(&chains, &mut broken);
     let batches = proofs(&mut snapshot, claims, &mut broken).await?;
     snapshot.rollback().await?;
-    Ok(Verified { streams, events, batches, broken })
+    let checkpoints = expected.checkpoints;
+    expected.end(&mut broken);
+    Ok(Verified { streams, events, batches, deeds, checkpoints, broken })
 }
 
 /// A stream's chain as far as it was followed.
@@ -78,6 +83,7 @@ async fn chains(connection: &mut SqliteConnection) -> Result<BTreeMap<i64, Chain
 async fn events(
     connection: &mut SqliteConnection,
     chains: &mut BTreeMap<i64, Chain>,
+    expected: &mut Expected,
     broken: &mut Vec<Broken>,
 ) -> Result<HashMap<String, Vec<Claim>>, sqlx::Error> {
     let mut claims: HashMap<String, Vec<Claim>> = HashMap::new();
@@ -97,6 +103,8 @@ async fn events(
         let before = sequence;
         sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
         follow(&row, chain, before, broken, &mut claims)?;
+        let position = row.try_get::<i64, _>(2)?.cast_unsigned();
+        expected.event(&chain.name, position, row.try_get(7)?, broken);
     }
     drop(rows);
     let given = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)")

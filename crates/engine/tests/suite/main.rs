@@ -1,5 +1,6 @@
 //! The engine from outside.
 
+mod checkpoint;
 mod report;
 mod store;
 mod vault;
