@@ -11,3 +11,4 @@ mod install;
 mod remote;
 mod rollouts;
 mod starting;
+mod trouble;
