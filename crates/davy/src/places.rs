@@ -43,7 +43,12 @@ impl Places {
     pub(crate) async fn stop_all(&self, grace: Millis) -> Result<(), Error> {
         let local = self.local.stop_all(grace).await;
         if self.docker.is_used() {
-            self.docker.stop_all(grace).await?;
+            match self.docker.stop_all(grace).await {
+                Err(error) if !self.docker.is_needed() => {
+                    tracing::warn!(%error, "no service has containers any more; their network may be left");
+                }
+                stopped => stopped?,
+            }
         }
         local
     }

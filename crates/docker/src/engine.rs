@@ -105,10 +105,14 @@ pub(crate) fn failed(tried: impl Into<String>, error: &Failure) -> Error {
     };
     let full = happened.contains("no space left on device");
     let plain = happened.contains("HTTP request to an HTTPS server");
+    let crowded = happened.contains("address pool");
     let answered = matches!(error, Failure::DockerResponseServerError { .. } | Failure::DockerStreamError { .. });
     let error = if refused { Error::never(tried, happened) } else { Error::later(tried, happened) };
     match (full, answered) {
         _ if plain => error.hint("it speaks TLS there: set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH for `davy up`"),
+        _ if crowded => error.hint(
+            "the engine has no addresses left for a network: `docker network prune` removes those that are not used",
+        ),
         (true, _) => error.hint("the disk is full: free space on it, `docker system df` shows what uses it"),
         (_, false) => error.hint("start the engine, or say where it listens: DOCKER_HOST=unix:///PATH davy up"),
         _ => error,

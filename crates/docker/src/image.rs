@@ -1,6 +1,9 @@
 //! Images: named by digest, pulled by digest, and which of them a rollback may still need.
 
-use crate::engine::{failed, is_absent, status};
+use crate::{
+    engaged::blocking,
+    engine::{failed, is_absent, status},
+};
 use bollard::{
     Docker,
     auth::DockerCredentials,
@@ -22,7 +25,7 @@ use std::{
 /// How many images of a service are kept for a rollback.
 const KEPT: usize = 10;
 /// The longest wait for a registry's word about an image.
-const ASKED: Duration = Duration::from_secs(30);
+const ASKED: Duration = Duration::from_secs(20);
 /// The longest pull without any progress.
 const STALLED: Duration = Duration::from_secs(60);
 /// Whose credentials are used for an image without a registry's name.
@@ -172,7 +175,12 @@ fn explain(error: Error, status: Option<u16>, reference: &Reference) -> Error {
         || ["unauthorized", "denied", "credentials"].iter().any(|word| text.contains(word));
     let unreachable =
         ["no such host", "connection refused", "timeout", "deadline", "i/o"].iter().any(|word| text.contains(word));
-    if denied {
+    let lied = text.contains("verification failed") || text.contains("digest mismatch");
+    if lied {
+        error.hint(
+            "the registry sent another image than it named: nothing was run; see what stands between it and the engine",
+        )
+    } else if denied {
         let login = if reference.server() == HUB { String::new() } else { format!(" {}", reference.server()) };
         error.hint(format!(
             "log in as the user that runs davy: `docker login{login}`; or build the image on this engine"
@@ -281,7 +289,8 @@ pub(crate) async fn prune(
     key: &ServiceKey,
     running: &HashSet<String>,
 ) -> Result<(), Error> {
-    for digest in used.forget(key, running)? {
+    let (used, key, running) = (used.clone(), key.clone(), running.clone());
+    for digest in blocking(move || used.forget(&key, &running)).await? {
         if !digest.contains('@') {
             continue;
         }

@@ -6,6 +6,7 @@
 
 mod container;
 mod dial;
+mod engaged;
 mod engine;
 mod image;
 mod logs;

@@ -2,6 +2,7 @@
 
 use crate::{
     container::{self, HOME, Labels, Told},
+    engaged::{Engaged, blocking},
     engine::{Engine, failed, is_absent, status},
     image::{self, Used},
     logs, secrets,
@@ -18,7 +19,7 @@ use davy_core::{
     Digest, Generation, Given as How, Health, Instance, InstanceId, Millis, ReleaseId, Run, ServiceKey, Source,
     Workload,
 };
-use davy_place::{Fences, Mask, Probe, disk, give};
+use davy_place::{Mask, Probe, disk, give};
 use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, NoVault, Order, Platform, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
 use std::{
@@ -63,7 +64,7 @@ pub struct DockerPlatform {
 
 struct Shared {
     engine: Engine,
-    fences: Fences,
+    engaged: Engaged,
     used: Used,
     /// This data folder's name among all that use the engine.
     home: String,
@@ -92,12 +93,12 @@ impl DockerPlatform {
     /// When the folder cannot be used.
     pub fn open(options: Options) -> Result<Self, Error> {
         let Options { data, host } = options;
-        let fences = Fences::open(data.join("fences"))?;
+        let engaged = Engaged::open(&data)?;
         let used = Used::open(data.join("images"))?;
         let home = home(&data)?;
         let shared = Shared {
             engine: Engine::new(host),
-            fences,
+            engaged,
             used,
             home,
             probes: Mutex::default(),
@@ -122,7 +123,13 @@ impl DockerPlatform {
     /// Whether anything was ever ordered here: then there may be something to stop.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.shared.fences.any()
+        self.shared.engaged.ever()
+    }
+
+    /// Whether there may be containers still: not once every service has left for another place.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.shared.engaged.any()
     }
 
     /// Asks the engine for its version.
@@ -190,7 +197,8 @@ impl DockerPlatform {
         };
         let turn = self.order_of(&order.key);
         let _turn = turn.lock().await;
-        self.shared.fences.pass(&order.key, order.generation, &tried)?;
+        self.shared.engaged.pass(&order.key, order.generation, &tried).await?;
+        self.shared.engaged.begin(&order.key).await?;
         lock(&self.shared.calm).remove(&order.key);
         let docker = self.shared.engine.client().await?;
         let mut found = self.list(&docker, container::of_service(&self.shared.home, &order.key)).await?;
@@ -450,7 +458,7 @@ impl DockerPlatform {
     }
 
     async fn observe_now(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
-        if !self.shared.fences.knows(key) {
+        if !self.shared.engaged.is(key).await {
             return Ok(Vec::new());
         }
         if let Some((at, calm)) = lock(&self.shared.calm).get(key)
@@ -525,7 +533,8 @@ impl Platform for DockerPlatform {
             let docker = self.shared.engine.client().await?;
             let known = image::resolve(&docker, &container.image).await?;
             container::port(container, &known.image)?;
-            self.shared.used.note(key, &known.digest)?;
+            let (used, key, digest) = (self.shared.used.clone(), key.clone(), known.digest.clone());
+            blocking(move || used.note(&key, &digest)).await?;
             Ok(known.digest)
         })
     }
@@ -546,14 +555,16 @@ impl Platform for DockerPlatform {
         grace: Millis,
     ) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
-            if !self.shared.fences.knows(key) {
-                return Ok(());
+            let tried = format!("remove {release} of {key}");
+            if !self.shared.engaged.is(key).await {
+                // Not the engine's business; an order that comes later than this one is still refused.
+                return self.shared.engaged.pass_by(key, generation, &tried).await;
             }
             let docker = self.shared.engine.client().await?;
             let found = {
                 let turn = self.order_of(key);
                 let _turn = turn.lock().await;
-                self.shared.fences.pass(key, generation, &format!("remove {release} of {key}"))?;
+                self.shared.engaged.pass(key, generation, &tried).await?;
                 lock(&self.shared.calm).remove(key);
                 let mut found = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
                 found.retain(|one| one.labels.release == *release);
@@ -561,16 +572,27 @@ impl Platform for DockerPlatform {
             };
             let stopped = self.stop(&docker, found, grace).await;
             lock(&self.shared.calm).remove(key);
-            stopped
+            stopped?;
+            let turn = self.order_of(key);
+            let _turn = turn.lock().await;
+            match self.list(&docker, container::of_service(&self.shared.home, key)).await?.is_empty() {
+                true => self.shared.engaged.end(key).await,
+                false => Ok(()),
+            }
         })
     }
 
     fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
-            if !self.shared.fences.knows(key) {
+            if !self.shared.engaged.ever() {
                 return Ok(());
             }
-            let docker = self.shared.engine.client().await?;
+            let docker = match self.shared.engine.client().await {
+                Ok(docker) => docker,
+                // Its images are removed when it is here again.
+                Err(_) if !self.shared.engaged.is(key).await => return Ok(()),
+                Err(error) => return Err(error),
+            };
             let all = self.list(&docker, vec![format!("{HOME}={}", self.shared.home)]).await?;
             let running: HashSet<String> = all.into_iter().map(|one| one.labels.image).collect();
             image::prune(&docker, &self.shared.used, key, &running).await
@@ -579,7 +601,7 @@ impl Platform for DockerPlatform {
 
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {
         Box::pin(async move {
-            if !self.shared.fences.knows(&query.key) {
+            if !self.shared.engaged.is(&query.key).await {
                 return Ok(Box::pin(stream::empty()) as Streamed<'static, _>);
             }
             let docker = self.shared.engine.client().await?;

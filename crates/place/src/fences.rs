@@ -3,7 +3,10 @@
 use crate::disk::{io_error, make, write};
 use davy_core::{Generation, ServiceKey};
 use davy_ports::Error;
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// The fences of one place.
 #[derive(Clone, Debug)]
@@ -19,6 +22,12 @@ impl Fences {
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         make(&folder).map_err(|error| io_error("open the fences", &folder, &error))?;
         Ok(Self { folder })
+    }
+
+    /// Where they are kept: one file for each service.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Whether an order for the service was ever taken.

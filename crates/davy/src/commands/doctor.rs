@@ -95,14 +95,14 @@ async fn gateway(home: &Home) -> Finding {
     Finding { what: "gateway", well, says }
 }
 
-/// The engine, where containers were ever asked for.
+/// The engine, where there may be containers.
 async fn docker(home: &Home) -> Option<Finding> {
     let data = home.docker();
     if !data.exists() {
         return None;
     }
     let place = davy_docker::DockerPlatform::open(davy_docker::Options { data, host: None }).ok()?;
-    if !place.is_used() {
+    if !place.is_needed() {
         return None;
     }
     let (well, says) = match place.reach().await {

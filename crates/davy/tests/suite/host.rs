@@ -213,6 +213,15 @@ impl Load {
 
     /// On a path that every version answers with its `x-version`.
     pub(crate) fn on(gateway: &str, path: &'static str) -> Self {
+        Self::counting(gateway, path, |(_, version)| !version.is_empty())
+    }
+
+    /// On `/`, where whatever is not 200 has failed.
+    pub(crate) fn on_any(gateway: &str) -> Self {
+        Self::counting(gateway, "/", |(status, _)| *status == 200)
+    }
+
+    fn counting(gateway: &str, path: &'static str, is_good: fn(&(u16, String)) -> bool) -> Self {
         let (stop, failed, sent) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
         let threads = (0..4).map(|_| {
             let (gateway, stop) = (gateway.to_owned(), Arc::clone(&stop));
@@ -226,7 +235,7 @@ impl Load {
                     let answer = socket.as_mut().and_then(|socket| get(socket, &gateway, path));
                     sent.fetch_add(1, Ordering::SeqCst);
                     // A version that answers, with whatever status, is no failure of Davy's.
-                    if answer.as_ref().is_none_or(|(_, version)| version.is_empty()) {
+                    if !answer.as_ref().is_some_and(is_good) {
                         failed.fetch_add(1, Ordering::SeqCst);
                         socket = None;
                     }

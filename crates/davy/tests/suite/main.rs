@@ -15,3 +15,4 @@ mod services;
 mod starting;
 mod strategies;
 mod tokens;
+mod trouble;

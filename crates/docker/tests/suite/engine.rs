@@ -32,7 +32,23 @@ impl Engine {
     }
 
     pub(crate) fn with(more: Vec<String>) -> Self {
+        Self::within(None, more)
+    }
+
+    /// On a disk of its own of so many MiB.
+    pub(crate) fn on_disk(mebibytes: u32) -> Self {
+        Self::within(Some(mebibytes), Vec::new())
+    }
+
+    fn within(mebibytes: Option<u32>, more: Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("davy-engine-").tempdir_in("/tmp").expect("a folder");
+        if let Some(size) = mebibytes {
+            let root = folder.path().join("root");
+            fs::create_dir(&root).expect("a folder");
+            let mut mount = Command::new("mount");
+            let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"]).arg(&root).status();
+            assert!(mounted.expect("mount runs").success());
+        }
         let daemon = daemon(folder.path(), &more);
         let engine = Self { daemon, folder, more, generation: std::cell::Cell::new(0) };
         engine.is_up();
@@ -107,6 +123,11 @@ impl Engine {
         let tar = tar.to_str().expect("a plain path").to_owned();
         words.extend([tar.as_str(), name]);
         self.said(&words);
+    }
+
+    /// Where everything of it is kept.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
     }
 
     pub(crate) fn data(&self) -> PathBuf {

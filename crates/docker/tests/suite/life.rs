@@ -153,10 +153,16 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
     healthy(&place, 1).await;
     place.remove(&key(), &deaf.id, engine.next(), Millis::seconds(1)).await.expect("removed");
     assert!(engine.containers().is_empty());
-    // No engine.
+    // No engine: nothing is known of what is there; of a service that has left there is nothing to know.
+    place.ensure(&engine.order(&deaf, 1)).await.expect("taken");
+    healthy(&place, 1).await;
     engine.end();
     let error = engine.place().observe(&key()).await.expect_err("no engine");
     assert_eq!(error.retry, Retry::Later);
     assert!(error.tried.contains("reach the Docker engine") && error.hint.contains("DOCKER_HOST"), "{error}");
+    engine.restart();
+    place.remove(&key(), &deaf.id, engine.next(), Millis(0)).await.expect("removed");
+    engine.end();
+    assert_eq!(engine.place().observe(&key()).await.expect("no engine is needed"), []);
     engine.restart();
 }
