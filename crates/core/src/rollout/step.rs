@@ -397,8 +397,12 @@ impl Decision {
         if let Some(why) = crashing(&ours) {
             return self.end(Cause::Canary { why });
         }
-        // From the last order, so that a slow leave of old instances is not the new ones' fault.
-        let since = self.state.ordered.get(&release.id).copied().unwrap_or(since).max(since);
+        // Where old ones had to leave first, that is not the new ones' fault.
+        let left = match &self.state.split {
+            Some(Split::Trial { without, .. }) => !without.is_empty(),
+            split => *split == Some(Split::Nothing),
+        };
+        let since = if left { since.max(self.state.routed_at.plus(rollout.request.policy.drain)) } else { since };
         let grace = release.workload.health.grace;
         if self.passed(since, grace) {
             let last = ours.iter().find(|instance| !instance.health.is_healthy()).map_or_else(

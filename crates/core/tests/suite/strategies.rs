@@ -3,7 +3,7 @@
 use crate::world::{World, release, strategy};
 use davy_core::{
     Millis, Role, Strategy, Weight,
-    rollout::{Event, Input, Outcome, Phase, RequestKind, Split},
+    rollout::{Effect, Event, Input, Outcome, Phase, RequestKind, Split},
 };
 use davy_judge::Kind;
 
@@ -144,4 +144,30 @@ fn a_step_brings_its_instances_before_its_weight() {
         told[told.len().min(told.iter().position(|step| *step == expected[0]).expect("the first step"))..][..4],
         expected
     );
+}
+
+#[test]
+fn orders_that_are_lost_again_and_again_are_not_waited_for() {
+    for number in [0, 5] {
+        let mut world = World::new();
+        for number_of in [1, 4] {
+            world.strategy = strategy(number);
+            let request = world.request(number_of, RequestKind::Deploy);
+            world.input(&Input::Command(request)).expect("a deployment");
+            if number_of == 1 {
+                world.settle();
+                world.run(Millis::seconds(3));
+            }
+        }
+        for _ in 0..120 {
+            world.pass(Millis(500));
+            let look = world.look();
+            world.input(&look).expect("never refused");
+            let new = release(4).id;
+            world.settle_but(|effect| matches!(effect, Effect::Run { release, .. } if *release == new));
+        }
+        let last = world.state.last.as_ref().map(|last| last.outcome);
+        assert_eq!(last, Some(Outcome::RolledBack), "{}", strategy(number).as_str());
+        assert!(world.instances.iter().all(|instance| instance.release == release(1).id));
+    }
 }

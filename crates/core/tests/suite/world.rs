@@ -313,6 +313,19 @@ impl World {
         }
     }
 
+    /// As `settle`, but of some nobody knows whether they were done, and they were not.
+    pub(crate) fn settle_but(&mut self, lost: impl Fn(&Effect) -> bool) {
+        while !self.asked.is_empty() {
+            let effect = self.asked.remove(0);
+            let generation = effect.generation();
+            let answer = match lost(&effect) {
+                true => Input::Lost { generation, why: "no room".to_owned() },
+                false => self.carry_out(&effect),
+            };
+            self.input(&answer).expect("answers are never refused");
+        }
+    }
+
     /// A while in which all goes well.
     pub(crate) fn run(&mut self, length: Millis) {
         let until = self.now.plus(length);
