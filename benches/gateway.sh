@@ -5,23 +5,26 @@
 #   benches/gateway.sh            CPU per request at the peak (ROUNDS=9 of SECONDS_EACH=3), then p99 in open loop at half of
 #                                 nginx's peak rate, then the memory at 1,000 connections
 #   PINGORA=1 benches/gateway.sh  the same with a proxy on the library that was not taken (benches/pingora), to compare
+#   ONLY=tls benches/gateway.sh   only TLS and HTTP/2 beside nginx's, and 10,000 idle connections
 #
-# The figures come last. Needs nginx, haproxy, wrk (Debian: apt-get install nginx-light haproxy wrk) and two cores.
+# "full" is the gateway with every feature on: TLS with certificates, an access log, metrics, limits; the figures of it are
+# of plain HTTP/1.1 all the same. The figures come last. Needs nginx, haproxy, wrk, h2load, openssl (Debian: apt-get install
+# nginx-light haproxy wrk nghttp2-client openssl) and two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ROUNDS=${ROUNDS:-9} SECONDS_EACH=${SECONDS_EACH:-3} BASE=${BASE:-28400} CONNECTIONS=${CONNECTIONS:-32}
 
 missing=()
-for tool in nginx haproxy wrk taskset; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+for tool in nginx haproxy wrk h2load openssl taskset; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "please install: ${missing[*]} (Debian: apt-get install nginx-light haproxy wrk util-linux)" >&2
+  echo "please install: ${missing[*]} (Debian: apt-get install nginx-light haproxy wrk nghttp2-client openssl util-linux)" >&2
   exit 1
 fi
 # What ships is measured, with link-time optimisation; PROFILE=release measures the quick build.
 PROFILE=${PROFILE:-dist}
 cargo build --profile "$PROFILE" --quiet --package davy-gateway --bins --examples
-target=${CARGO_TARGET_DIR:-target}/$PROFILE
-contestants="davy nginx haproxy"
+target=${CARGO_TARGET_DIR:-target}/${PROFILE/#dev/debug}
+contestants="davy full nginx haproxy"
 if [ -n "${PINGORA:-}" ]; then
   contestants+=" pingora"
   pingora=${CARGO_TARGET_DIR:+$CARGO_TARGET_DIR/pingora}
@@ -38,7 +41,10 @@ finish() {
 trap finish EXIT
 
 stable=127.0.0.1:$((BASE + 1)) canary=127.0.0.1:$((BASE + 2))
-declare -A at=([davy]=127.0.0.1:$((BASE + 3)) [nginx]=127.0.0.1:$((BASE + 4)) [haproxy]=127.0.0.1:$((BASE + 5)) [pingora]=127.0.0.1:$((BASE + 7)))
+declare -A at=([davy]=127.0.0.1:$((BASE + 3)) [nginx]=127.0.0.1:$((BASE + 4)) [haproxy]=127.0.0.1:$((BASE + 5)) [pingora]=127.0.0.1:$((BASE + 7)) [full]=127.0.0.1:$((BASE + 8)))
+# The same two with TLS; nginx wants a port of its own for HTTP/2 without TLS.
+declare -A tls=([full]=127.0.0.1:$((BASE + 9)) [nginx]=127.0.0.1:$((BASE + 10)))
+declare -A h2c=([full]=${at[full]} [nginx]=127.0.0.1:$((BASE + 11)))
 declare -A process=()
 
 cat >"$folder/backend.conf" <<END
@@ -47,12 +53,17 @@ events { worker_connections 4096; }
 http { access_log off; keepalive_requests 100000000;
   server { listen $stable; listen $canary; location / { default_type text/plain; return 200 "a small body of 32 bytes, so it is"; } } }
 END
+mkdir "$folder/certificates"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=shop.test -addext subjectAltName=DNS:shop.test \
+  -keyout "$folder/certificates/shop.test.key" -out "$folder/certificates/shop.test.crt" 2>/dev/null
+chmod 600 "$folder/certificates/shop.test.key"
 cat >"$folder/nginx.conf" <<END
 worker_processes 1; pid $folder/nginx.pid; error_log stderr error; daemon off;
 events { worker_connections 4096; }
 http { access_log off; keepalive_requests 100000000;
   upstream both { server $stable weight=9; server $canary weight=1; keepalive 128; keepalive_requests 100000000; }
-  server { listen ${at[nginx]};
+  ssl_certificate $folder/certificates/shop.test.crt; ssl_certificate_key $folder/certificates/shop.test.key;
+  server { listen ${at[nginx]}; listen ${tls[nginx]} ssl http2; listen ${h2c[nginx]} http2;
     location / { proxy_pass http://both; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host \$host; proxy_set_header X-Forwarded-For \$remote_addr;
       proxy_set_header X-Forwarded-Proto \$scheme; proxy_set_header X-Forwarded-Host \$host; } } }
@@ -89,6 +100,13 @@ mkdir -m 700 "$folder/run"
 taskset -c 0 "$target/davy-gateway" --listen "${at[davy]}" --threads 1 --control "$folder/run/control" \
   --state "$folder/state" 2>"$folder/davy.log" & pids+=($!) process[davy]=$!
 for _ in $(seq 100); do [ -S "$folder/run/control" ] && break; sleep 0.05; done
+mkdir -m 700 "$folder/full"
+taskset -c 0 "$target/davy-gateway" --listen "${at[full]}" --threads 1 --control "$folder/full/control" --state "$folder/full/state" \
+  --tls "${tls[full]}" --certificates "$folder/certificates" --redirect off --access-log "$folder/access.log" \
+  --metrics "127.0.0.1:$((BASE + 12))" --connections 30000 --connections-per-client 30000 --body-limit 1GiB \
+  2>"$folder/full.log" & pids+=($!) process[full]=$!
+for _ in $(seq 100); do [ -S "$folder/full/control" ] && break; sleep 0.05; done
+"$target/examples/serve" --control "$folder/full/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null
 mkfifo "$folder/questions"
 "$target/examples/serve" --control "$folder/run/control" "9000=$stable" "1000=$canary" <"$folder/questions" >"$folder/counts" & pids+=($!)
 exec 3>"$folder/questions"
@@ -107,6 +125,74 @@ median() { sort -g | awk '{ all[NR] = $1 } END { print (NR % 2) ? all[(NR + 1) /
 in_order() { if [ $(($1 % 2)) = 0 ]; then tr ' ' '\n' <<<"$contestants" | tac; else echo "$contestants"; fi; }
 told() { for who in $contestants; do printf '%s %s  ' "$who" "$(tail -1 "$folder/$1.$who")"; done; }
 ratios() { paste "$folder/$1" "$folder/$2" | awk '{ print $1 / $2 }'; }
+
+# Requests per second and CPU per request of HTTP/2 and TLS, in turns; then 10,000 connections that were used once.
+beside() {
+  echo "TLS and HTTP/2, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
+  local round who kind words before after requests
+  for round in $(seq "$ROUNDS"); do
+    for who in $( ((round % 2)) && echo "full nginx" || echo "nginx full"); do
+      for kind in h2c tls-h2 tls-h1; do
+        case $kind in
+          h2c) words="-m 10 http://${h2c[$who]}/item" ;;
+          tls-h2) words="-m 10 https://${tls[$who]}/item" ;;
+          tls-h1) words="--h1 https://${tls[$who]}/item" ;;
+        esac
+        before=$(cpu "${process[$who]}")
+        # shellcheck disable=SC2086
+        taskset -c 1 h2load -t1 -c"$CONNECTIONS" -D"$SECONDS_EACH" $words >"$folder/h2load" 2>&1
+        after=$(cpu "${process[$who]}")
+        requests=$(awk '/^status codes/ { print $3 }' "$folder/h2load")
+        if ! grep -q " 0 4xx, 0 5xx" "$folder/h2load" || [ "$requests" = 0 ]; then echo "$who failed $kind:"; cat "$folder/h2load"; exit 1; fi
+        awk -v n="$requests" -v s="$SECONDS_EACH" 'BEGIN { print n / s }' >>"$folder/rate.$kind.$who"
+        awk -v cpu=$((after - before)) -v n="$requests" 'BEGIN { printf "%.3f\n", cpu / n / 1000 }' >>"$folder/cpu.$kind.$who"
+      done
+    done
+  done
+  # Handshakes: a connection for each request.
+  for who in full nginx; do
+    before=$(cpu "${process[$who]}")
+    taskset -c 1 h2load -t1 -c400 -n400 --h1 "https://${tls[$who]}/item" >"$folder/h2load" 2>&1
+    after=$(cpu "${process[$who]}")
+    awk -v cpu=$((after - before)) 'BEGIN { printf "%.0f\n", cpu / 400 / 1000 }' >"$folder/shake.$who"
+  done
+  mkdir -m 700 "$folder/idle"
+  "$target/davy-gateway" --listen "127.0.0.1:$((BASE + 13))" --threads 1 --control "$folder/idle/control" --state "$folder/idle/state" \
+    --connections 30000 --connections-per-client 30000 2>"$folder/idle/log" & pids+=($!) idle=$!
+  for _ in $(seq 100); do [ -S "$folder/idle/control" ] && break; sleep 0.05; done
+  "$target/examples/serve" --control "$folder/idle/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null
+  (ulimit -n "$(ulimit -Hn)"; python3 - "$((BASE + 13))" "$idle" >"$folder/idle.figures") <<'END'
+import socket, sys, time
+port, pid = int(sys.argv[1]), sys.argv[2]
+def resident():
+    return next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")) / 1024
+rest = resident()
+kept = []
+for _ in range(10_000):
+    one = socket.create_connection(("127.0.0.1", port))
+    one.sendall(b"GET /item HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+    assert one.recv(4096).startswith(b"HTTP/1.1 200")
+    kept.append(one)
+busy = resident()
+time.sleep(3)
+asleep = resident()
+for one in kept[::100]:
+    one.sendall(b"GET /item HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+    assert one.recv(4096).startswith(b"HTTP/1.1 200")
+print(f"10,000 idle connections: {rest:.1f} MB resident before, {busy:.1f} at once after a request on each, {asleep:.1f} asleep (to reach: 100)")
+END
+  echo
+  echo "== TLS and HTTP/2 (medians; every feature of the gateway is on)"
+  for kind in h2c tls-h2 tls-h1; do
+    for who in full nginx; do
+      echo "$kind $who: $(median <"$folder/rate.$kind.$who") requests/s, $(median <"$folder/cpu.$kind.$who") µs of CPU per request"
+    done
+    echo "$kind: requests/s, davy / nginx: $(ratios "rate.$kind.full" "rate.$kind.nginx" | median); CPU: $(ratios "cpu.$kind.full" "cpu.$kind.nginx" | median)"
+  done
+  echo "µs of CPU for a handshake and a request: davy $(cat "$folder/shake.full"), nginx $(cat "$folder/shake.nginx")"
+  cat "$folder/idle.figures"
+}
+if [ "${ONLY:-}" = tls ]; then beside; exit; fi
 
 echo "CPU per request (µs) at the peak, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
 for round in $(seq "$ROUNDS"); do
@@ -162,6 +248,7 @@ for who in $contestants; do
   echo "$who: $(median <"$folder/cpu.$who") µs of CPU per request, peak $(median <"$folder/peak.$who") requests/s, p50 $(median <"$folder/p50.$who") µs, p99 $(median <"$folder/p99.$who") µs"
 done
 echo "CPU per request, davy / nginx: $(ratios cpu.davy cpu.nginx | median) (to reach: 1.4)"
+echo "CPU per request, every feature on / nginx: $(ratios cpu.full cpu.nginx | median) (to reach: 1.3)"
 echo "CPU per request, davy / haproxy: $(ratios cpu.davy cpu.haproxy | median)"
 echo "p99 at half of nginx's peak, davy / nginx: $(ratios p99.davy p99.nginx | median) (to reach: 1.3)"
 echo "p99 at half of nginx's peak, davy / haproxy: $(ratios p99.davy p99.haproxy | median)"
@@ -169,3 +256,4 @@ if [ -n "${PINGORA:-}" ]; then
   echo "davy / pingora: CPU per request $(ratios cpu.davy cpu.pingora | median), p99 $(ratios p99.davy p99.pingora | median)"
 fi
 echo "davy's memory: $idle MB resident at rest; $used MB with 1,000 connections, 4,000 requests/s over all of them (to reach: 25); $full MB with a request under way on each of the 1,000 at all times"
+beside

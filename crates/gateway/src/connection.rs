@@ -35,17 +35,23 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) async fn serve(worker: Rc<Worker>, socket: TcpStream, peer: Peer, tls: Option<TlsAcceptor>) {
     let watched = Rc::new(Watched::new());
     worker.connections.add(watched.clone());
-    let Some(tls) = tls else {
-        return plain(worker, Socket::Plain(socket), peer, watched, Protocol::Unknown).await;
-    };
+    match tls {
+        None => plain(worker, Socket::Plain(socket), peer, watched, Protocol::Unknown).await,
+        Some(tls) => Box::pin(secure(worker, socket, peer, watched, tls)).await,
+    }
+}
+
+async fn secure(worker: Rc<Worker>, socket: TcpStream, peer: Peer, watched: Rc<Watched>, tls: TlsAcceptor) {
     let due = Instant::now() + limits::HANDSHAKE;
-    match worker.deadlines.until(due, tls.accept(socket)).await {
+    // Shaking hands takes more room than what comes after.
+    let shaken = Box::pin(worker.deadlines.until(due, tls.accept(socket))).await.map(|shaken| shaken.map(Box::new));
+    match shaken {
         Some(Ok(socket)) => {
             let protocol = match socket.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Unknown,
             };
-            Box::pin(plain(worker, Socket::Tls(Box::new(socket)), peer, watched, protocol)).await;
+            plain(worker, Socket::Tls(socket), peer, watched, protocol).await;
         }
         Some(Err(error)) => {
             worker.meters.handshakes_failed.add();
@@ -121,6 +127,7 @@ async fn http1(
         async move { worker.serve(request, &peer, busy).await }
     });
     let socket = Paced::new(socket, first, watched.pace.clone(), true);
+    watched.is_awake.set(true);
     let mut serving = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(limits::HEAD)

@@ -17,10 +17,10 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The time between two looks.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
-/// Looks after which an idle connection gives its buffers back.
-const SLEEP: u32 = 3;
+/// The time between two looks at who is quiet: a connection that was, from one to the next, gives its buffers back.
+pub(crate) const GLANCE: Duration = Duration::from_millis(100);
+/// So many of them pass between two looks at who is slow: a second.
+pub(crate) const GLANCES: u64 = 10;
 /// Looks that one who was asked to end may take, before it is cut off.
 const GRACE: u32 = 3;
 
@@ -96,6 +96,10 @@ pub(crate) enum Slow {
 pub(crate) struct Watched {
     pub pace: Arc<Pace>,
     pub is_http2: Cell<bool>,
+    /// Whether it holds what HTTP/1.1 needs.
+    pub is_awake: Cell<bool>,
+    /// The requests that had begun at the last glance.
+    seen: Cell<u32>,
     ask: Cell<Ask>,
     waker: RefCell<Option<Waker>>,
     begun: Cell<u32>,
@@ -110,6 +114,8 @@ impl Watched {
         Self {
             pace: Arc::default(),
             is_http2: Cell::new(false),
+            is_awake: Cell::new(false),
+            seen: Cell::new(0),
             ask: Cell::new(Ask::GoOn),
             waker: RefCell::default(),
             begun: Cell::new(0),
@@ -141,8 +147,18 @@ impl Watched {
         let asked = self.ask.get() == Ask::Sleep;
         if asked {
             self.ask.set(Ask::GoOn);
+            self.is_awake.set(false);
         }
         asked
+    }
+
+    /// Lets it fall asleep if it was quiet since the last time.
+    pub(crate) fn glance(&self) {
+        let begun = self.pace.begun.load(Relaxed);
+        let was_quiet = self.seen.replace(begun) == begun && self.pace.is_quiet();
+        if was_quiet && self.is_awake.get() && self.ask.get() == Ask::GoOn {
+            self.ask(Ask::Sleep);
+        }
     }
 
     /// Looks once; whom it lets go, and why.
@@ -165,8 +181,6 @@ impl Watched {
         }
         if self.idle.get() >= limits.idle_timeout {
             self.ask(if self.idle.get() > limits.idle_timeout + GRACE { Ask::Cut } else { Ask::Finish });
-        } else if self.idle.get() == SLEEP && self.ask.get() == Ask::GoOn && self.pace.is_quiet() {
-            self.ask(Ask::Sleep);
         }
         None
     }
@@ -179,6 +193,11 @@ pub(crate) struct Connections(RefCell<Vec<Rc<Watched>>>);
 impl Connections {
     pub(crate) fn add(&self, watched: Rc<Watched>) {
         self.0.borrow_mut().push(watched);
+    }
+
+    /// Glances at all.
+    pub(crate) fn glance(&self) {
+        self.0.borrow().iter().for_each(|watched| watched.glance());
     }
 
     /// Looks at all and forgets those that are gone. Tells whom it let go, and why.

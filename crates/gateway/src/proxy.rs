@@ -58,16 +58,24 @@ impl Worker {
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, address, peer, protocol.as_ref());
+        let due = under.began() + timeout;
         let copy = service.aside.as_ref().filter(|aside| {
             by_stable && upgraded.is_none() && aside.copies(request.method(), &mut self.dice.borrow_mut())
         });
         let copy = copy.and_then(|_| service.copied());
         let pieces = copy.and_then(|(address, under)| self.mirror(Copy { address, under }, speech, &request, timeout));
         let mut way = Delivery { service, address: &mut address, speech, under: &mut under };
-        let sent = if request.body().is_end_stream() {
-            let due = way.under.began() + timeout;
-            let delivering = self.deliver(&mut way, request.map(Sent::Streamed));
-            self.deadlines.until(due, delivering).await.ok_or(Late::Instance)
+        // What nearly every request takes is held in place; what few need is held apart.
+        let sent = if speech == Speech::Http && request.body().is_end_stream() {
+            let forwarding = self.forward_alone(*way.address, request.map(Sent::Streamed));
+            match self.deadlines.until(due, forwarding).await {
+                Some(Err(Refused::Connect(unsent))) => {
+                    let elsewhere = Box::pin(self.elsewhere(&mut way, unsent));
+                    self.deadlines.until(due, elsewhere).await.ok_or(Late::Instance)
+                }
+                Some(done) => Ok(done.map(|(response, link)| (response, Way::Own(link)))),
+                None => Err(Late::Instance),
+            }
         } else {
             Box::pin(self.upload(&mut way, request, pieces, timeout)).await
         };
@@ -125,25 +133,37 @@ impl Worker {
         }
     }
 
-    /// Forwards a request; to another instance of its release where one cannot be reached: nothing of it was sent.
+    /// Forwards a request; elsewhere if nobody takes it.
     async fn deliver(
         &self,
         way: &mut Delivery<'_>,
-        mut request: Request<Sent>,
+        request: Request<Sent>,
     ) -> Result<(Response<Incoming>, Way), Refused> {
-        let mut tried = Vec::new();
+        match self.forward(*way.address, way.speech, request).await {
+            Err(Refused::Connect(unsent)) => self.elsewhere(way, unsent).await,
+            done => done,
+        }
+    }
+
+    /// Forwards a request to another instance of its release: the one before could not be reached, and nothing of it was
+    /// sent.
+    async fn elsewhere(
+        &self,
+        way: &mut Delivery<'_>,
+        mut unsent: Box<Request<Sent>>,
+    ) -> Result<(Response<Incoming>, Way), Refused> {
+        let mut tried = vec![*way.address];
         loop {
-            let unsent = match self.forward(*way.address, way.speech, request).await {
-                Err(Refused::Connect(unsent)) => unsent,
-                done => return done,
-            };
-            tried.push(*way.address);
             let other = way.service.another(&tried, way.under.role()).filter(|_| tried.len() < TRIES);
             let Some((address, counter)) = other else { return Err(Refused::Connect(unsent)) };
+            tried.push(address);
             self.meters.retries.add();
             way.under.retry(counter);
             *way.address = address;
-            request = *unsent;
+            unsent = match self.forward(address, way.speech, *unsent).await {
+                Err(Refused::Connect(unsent)) => unsent,
+                done => return done,
+            };
         }
     }
 
@@ -240,6 +260,15 @@ impl Worker {
         // Never sent, or sent on a connection that the instance was closing and safe to repeat.
         let request = unsent.or(again).ok_or(Refused::Broken)?;
         drop(link);
+        Box::pin(self.forward_anew(address, request)).await
+    }
+
+    /// Over a connection that nobody has used.
+    async fn forward_anew(
+        &self,
+        address: SocketAddr,
+        request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Link), Refused> {
         let Ok(lent) = self.pool.fresh(address).await else { return Err(Refused::Connect(Box::new(request))) };
         let mut link = lent.link;
         match link.send(request).await {

@@ -220,7 +220,8 @@ impl Pool {
 
     /// A connection that nobody has used.
     pub(crate) async fn fresh(&self, address: SocketAddr) -> io::Result<Lent> {
-        Ok(Lent { link: connect(address).await?, stale: false })
+        // Held apart: few requests need it.
+        Ok(Lent { link: Box::pin(connect(address)).await?, stale: false })
     }
 
     /// The connection that was used last, if it was idle for less than `longest`, and for how long.

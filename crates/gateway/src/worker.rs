@@ -98,7 +98,7 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
         let looking = worker.clone();
         spawn_local(async move {
             loop {
-                tokio::time::sleep(pace::LOOK).await;
+                tokio::time::sleep(pace::GLANCE).await;
                 looking.look();
             }
         });
@@ -192,11 +192,15 @@ impl Worker {
     }
 
     fn look(&self) {
-        self.pool.tidy();
+        self.connections.glance();
         self.looks.set(self.looks.get() + 1);
-        if self.looks.get().is_multiple_of(60) {
+        if self.looks.get().is_multiple_of(60 * pace::GLANCES) {
             self.shared.tidy();
         }
+        if !self.looks.get().is_multiple_of(pace::GLANCES) {
+            return;
+        }
+        self.pool.tidy();
         self.connections.look(&self.limits, |slow| match slow {
             Slow::Head => self.meters.slow_heads.add(),
             Slow::Reader => self.meters.slow_readers.add(),

@@ -23,6 +23,7 @@ pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exi
     let mut findings = vec![folder(&home), token(&home)];
     findings.push(journal(&home).await);
     findings.push(gateway(&home).await);
+    findings.extend(certificates(&home).await);
     findings.extend(docker(&home).await);
     findings.extend(services(server).await);
     for finding in &findings {
@@ -93,6 +94,21 @@ async fn gateway(home: &Home) -> Finding {
         Err(error) => (false, format!("{error}: `davy up` starts it")),
     };
     Finding { what: "gateway", well, says }
+}
+
+/// Each certificate that the gateway has or should have. One that ends within two weeks is not renewed as it should be.
+async fn certificates(home: &Home) -> Vec<Finding> {
+    let known = davy_gateway::Client::new(home.control()).certificates().await.unwrap_or_default();
+    let findings = known.into_iter().map(|certificate| {
+        let name = certificate.names.join(", ");
+        let ends = certificate.ends.and_then(|ends| jiff::Timestamp::from_second(ends).ok());
+        let left = ends.map(|ends| ends.as_second() - jiff::Timestamp::now().as_second());
+        let well = certificate.trouble.is_none() && left.is_some_and(|left| left > 14 * 24 * 3600);
+        let until = ends.map_or("there is none".to_owned(), |ends| format!("until {ends}"));
+        let trouble = certificate.trouble.map(|why| format!("; {why}")).unwrap_or_default();
+        Finding { what: "tls", well, says: format!("{name}: {until}{trouble}") }
+    });
+    findings.collect()
 }
 
 /// The engine, where there may be containers.
