@@ -1,5 +1,6 @@
 //! `davy`: parses the command line, runs one command, exits with its code. The only crate that knows all places.
 
+mod archive;
 mod cli;
 mod client;
 mod commands;

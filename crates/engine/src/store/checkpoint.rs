@@ -110,8 +110,15 @@ impl Trust {
 pub struct Signer {
     pair: Ed25519KeyPair,
     key: String,
-    /// How far each stream was when it was last signed, and the deeds.
-    signed: tokio::sync::Mutex<Option<(BTreeMap<(String, String), u64>, u64)>>,
+    signed: tokio::sync::Mutex<Option<Signed>>,
+}
+
+/// How far everything was when it was last signed.
+#[derive(Default)]
+struct Signed {
+    /// Events by environment and service.
+    streams: BTreeMap<(String, String), u64>,
+    deeds: u64,
 }
 
 impl Signer {
@@ -177,22 +184,22 @@ pub(super) async fn sign(
 async fn sign_in(
     connection: &mut SqliteConnection,
     signer: &Signer,
-    signed: &mut Option<(BTreeMap<(String, String), u64>, u64)>,
+    signed: &mut Option<Signed>,
     at: Timestamp,
 ) -> Result<Option<Head>, Failure> {
     if signed.is_none() {
-        let mut known = (BTreeMap::new(), 0);
+        let mut known = Signed::default();
         let rows = sqlx::query("SELECT statement FROM checkpoint ORDER BY number").fetch_all(&mut *connection).await?;
         for row in rows {
             let statement: Statement = serde_json::from_str(row.try_get(0)?)
                 .map_err(|error| damaged(format!("a checkpoint cannot be read: {error}")))?;
             let streams = statement.streams.into_iter();
-            known.0.extend(streams.map(|(environment, service, events, _)| ((environment, service), events)));
-            known.1 = statement.deeds.0;
+            known.streams.extend(streams.map(|(environment, service, events, _)| ((environment, service), events)));
+            known.deeds = statement.deeds.0;
         }
         *signed = Some(known);
     }
-    let (known, known_deeds) = signed.get_or_insert_default();
+    let known = signed.get_or_insert_default();
     let rows = sqlx::query("SELECT environment, service, events, head FROM stream WHERE events > 0 ORDER BY id")
         .fetch_all(&mut *connection)
         .await?;
@@ -201,7 +208,7 @@ async fn sign_in(
         let (environment, service): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let events = row.try_get::<i64, _>(2)?.cast_unsigned();
         let name = (environment, service);
-        if known.get(&name) != Some(&events) {
+        if known.streams.get(&name) != Some(&events) {
             streams.push((name.0, name.1, events, hex(row.try_get(3)?)));
         }
     }
@@ -212,7 +219,7 @@ async fn sign_in(
         Some(row) => (row.try_get::<i64, _>(0)?.cast_unsigned(), hex(row.try_get(1)?)),
         None => (0, hex(&chain::deeds())),
     };
-    if streams.is_empty() && deeds.0 == *known_deeds {
+    if streams.is_empty() && deeds.0 == known.deeds {
         return Ok(None);
     }
     let before = sqlx::query("SELECT number, statement FROM checkpoint ORDER BY number DESC LIMIT 1")
@@ -222,10 +229,10 @@ async fn sign_in(
         Some(row) => (row.try_get::<i64, _>(0)?.cast_unsigned() + 1, hex(&hash(row.try_get(1)?))),
         None => (1, String::new()),
     };
-    known.extend(
+    known.streams.extend(
         streams.iter().map(|(environment, service, events, _)| ((environment.clone(), service.clone()), *events)),
     );
-    *known_deeds = deeds.0;
+    known.deeds = deeds.0;
     let statement = Statement { number, at, before, key: signer.key.clone(), streams, deeds };
     let statement = serde_json::to_string(&statement).map_err(|error| damaged(error.to_string()))?;
     let hash = hash(&statement);
