@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Down(asked) => up::down(asked, &server, json).await,
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
                     Command::Audit(Audit::Log) => token::log(&Client::find(&server)?, json).await,
-                    Command::Audit(command) => audit::run(command, json).await,
+                    Command::Audit(command) => audit::run(command, &server, json).await,
                     Command::Backup(asked) => backup::run(&asked, json).await,
                     Command::Restore(asked) => restore::run(&asked, json).await,
                     Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,
