@@ -64,6 +64,10 @@ pub(crate) enum Command {
     /// Who may use the server, and for what
     #[command(subcommand)]
     Token(Token),
+    /// Copy everything that is needed to go on elsewhere into one file, while the server runs or not
+    Backup(Backup),
+    /// Put a backup into an empty folder
+    Restore(Restore),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -381,6 +385,26 @@ pub(crate) enum Token {
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write; it must not be there
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: Data,
+    /// With the keys of secrets and checkpoints, the server's token and the gateway's folder: whoever has the file has all
+    #[arg(long)]
+    pub with_keys: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    pub file: PathBuf,
+    /// The folder to put it into: not there, or empty
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

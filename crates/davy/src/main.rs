@@ -1,6 +1,7 @@
 //! `davy`: parses the command line, runs one command, exits with its code. The only crate that knows all places.
 
 mod apart;
+mod archive;
 mod cli;
 mod client;
 mod commands;

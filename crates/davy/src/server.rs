@@ -181,7 +181,9 @@ impl Server {
     /// Serves the API until it is told to stop or `until` completes.
     pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
         let listener = self.listener.take().context("the API is served once")?;
-        let options = davy_server::Options { access: self.access.clone(), listener, vault: self.vault.clone() };
+        let journal = (self.keeping.journal.clone(), self.keeping.signer.clone());
+        let options =
+            davy_server::Options { access: self.access.clone(), journal, listener, vault: self.vault.clone() };
         Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
     }
 

@@ -52,6 +52,7 @@ const RULES: &[Rule] = &[
     rule(Method::GET, "/api/tokens", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/tokens", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/tokens/{name}/revoke", Role::Admin, Reach::Everywhere),
+    rule(Method::POST, "/api/checkpoint", Role::Admin, Reach::Everywhere),
     rule(Method::GET, "/api/deeds", Role::Admin, Reach::Everywhere),
     rule(Method::GET, "/api/events", Role::Viewer, Reach::Handled),
     rule(Method::POST, "/api/shutdown", Role::Admin, Reach::Everywhere),

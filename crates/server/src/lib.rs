@@ -11,7 +11,10 @@ mod secrets;
 mod tokens;
 pub mod wire;
 
-use davy_engine::{Access, Engine, Vault};
+use davy_engine::{
+    Access, Engine, Vault,
+    store::{Signer, Sqlite},
+};
 use guard::Guard;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -24,6 +27,8 @@ pub struct Options {
     pub listener: TcpListener,
     /// The secrets.
     pub vault: Arc<Vault>,
+    /// Where the journal is, and who signs its checkpoints.
+    pub journal: (Sqlite, Arc<Signer>),
 }
 
 /// Somebody asked the server to stop.
@@ -38,6 +43,7 @@ pub(crate) struct Shared {
     engine: Arc<Engine>,
     vault: Arc<Vault>,
     access: Arc<Access>,
+    journal: (Sqlite, Arc<Signer>),
     stop: mpsc::UnboundedSender<Stop>,
     guard: Arc<Guard>,
 }
@@ -53,8 +59,14 @@ pub async fn serve(
 ) -> io::Result<Option<Stop>> {
     let address: SocketAddr = options.listener.local_addr()?;
     let (stop, mut stopped) = mpsc::unbounded_channel();
-    let shared =
-        Shared { engine, vault: options.vault, access: options.access, stop, guard: Arc::new(Guard::new(address)) };
+    let shared = Shared {
+        engine,
+        vault: options.vault,
+        access: options.access,
+        journal: options.journal,
+        stop,
+        guard: Arc::new(Guard::new(address)),
+    };
     let app = routes::app(shared);
     let served = async move { axum::serve(options.listener, app).await };
     tokio::select! {

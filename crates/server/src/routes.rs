@@ -41,6 +41,7 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/secrets/remove", post(secrets::remove))
         .route("/api/tokens", get(tokens::list).post(tokens::create))
         .route("/api/tokens/{name}/revoke", post(tokens::revoke))
+        .route("/api/checkpoint", post(tokens::checkpoint))
         .route("/api/deeds", get(tokens::deeds))
         .route("/api/events", get(events))
         .route("/api/shutdown", post(shutdown))

@@ -66,6 +66,17 @@ pub(crate) async fn revoke(
     Ok(Json(serde_json::json!({ "type": "done" })))
 }
 
+/// Signs where everything stands, and tells the head to be kept elsewhere; none when nothing was ever written.
+pub(crate) async fn checkpoint(State(shared): State<Shared>) -> Answer<wire::Checkpoint> {
+    let (journal, signer) = &shared.journal;
+    let signed = journal.checkpoint(signer, now()).await.map_err(EngineError::Journal)?;
+    let head = match signed {
+        Some(head) => Some(head),
+        None => journal.head().await.map_err(EngineError::Journal)?,
+    };
+    Ok(Json(wire::Checkpoint { head: head.map(|head| head.to_string()) }))
+}
+
 pub(crate) async fn deeds(State(shared): State<Shared>) -> Json<Vec<DeedRecord>> {
     Json(shared.access.ledger().records())
 }

@@ -160,6 +160,13 @@ pub struct Token {
     pub state: String,
 }
 
+/// Where the journal stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The last signed checkpoint in one line; none before there is one.
+    pub head: Option<String>,
+}
+
 /// Stops the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {

@@ -1,17 +1,19 @@
 //! `davy audit`: the journal's chains and signatures checked, and heads to be kept elsewhere; with or without a server.
 
 use crate::{
-    cli::{Audit, Data},
+    cli::{Audit, Data, Server},
+    client::Client,
     exit::{DONE, Exit, Failure},
     home::Home,
     output,
 };
 use davy_engine::store::{Head, Sqlite, Trust};
+use davy_server::wire;
 
-pub(crate) async fn run(command: Audit, json: bool) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: Audit, server: &Server, json: bool) -> Result<Exit, Failure> {
     match command {
         Audit::Verify { data, head } => verify(&data, &head, json).await,
-        Audit::Head(data) => head(&data, json).await,
+        Audit::Head(data) => head(&data, server, json).await,
         Audit::Log => Ok(DONE),
     }
 }
@@ -85,11 +87,25 @@ fn read_heads(saved: &str) -> Result<Vec<Head>, Failure> {
     heads.filter(|heads| !heads.is_empty()).ok_or_else(|| wrong(format!("{saved} holds something else")))
 }
 
-async fn head(data: &Data, json: bool) -> Result<Exit, Failure> {
-    let (home, journal) = open(data).await?;
-    let head = journal.head().await.map_err(|error| unread(&home, &error))?;
+/// A server signs where everything stands now; without one, or for another folder, the last checkpoint is told.
+async fn head(data: &Data, server: &Server, json: bool) -> Result<Exit, Failure> {
+    let asked = match data.data {
+        Some(_) => None,
+        None => match Client::find(server)?.post::<wire::Checkpoint>("/api/checkpoint", &serde_json::json!({})).await {
+            Ok(told) => Some(told.head.as_deref().and_then(Head::parse)),
+            Err(failure) if failure.exit == Exit::Unreachable => None,
+            Err(failure) => return Err(failure),
+        },
+    };
+    let head = match asked {
+        Some(head) => head,
+        None => {
+            let (home, journal) = open(data).await?;
+            journal.head().await.map_err(|error| unread(&home, &error))?
+        }
+    };
     let Some(head) = head else {
-        let message = "there is no checkpoint yet: the server signs one every five minutes, and when it ends";
+        let message = "there is no checkpoint yet: nothing was written, or no server has signed it";
         return Err(Failure::new(Exit::Internal, "D063", message));
     };
     match json {

@@ -8,9 +8,12 @@ use crate::{
     home::Home,
     output,
 };
-use davy_engine::store::Sqlite;
-use davy_ports::Journal;
+use davy_engine::{
+    Ledger, Vault,
+    store::{Sqlite, Trust},
+};
 use davy_server::wire::Service;
+use std::sync::Arc;
 
 struct Finding {
     what: &'static str,
@@ -22,6 +25,7 @@ pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exi
     let home = Home::find(asked.data.as_deref())?;
     let mut findings = vec![folder(&home), token(&home)];
     findings.push(journal(&home).await);
+    findings.extend(secrets(&home).await);
     findings.push(gateway(&home).await);
     findings.extend(certificates(&home).await);
     findings.extend(docker(&home).await);
@@ -76,16 +80,41 @@ async fn journal(home: &Home) -> Finding {
         false => (false, "no journal yet: `davy up` makes one".to_owned()),
         true => match Sqlite::open_read_only(&path).await {
             Err(error) => (false, format!("{}: {error}", path.display())),
-            Ok(journal) => match journal.verify().await {
+            Ok(journal) => match journal.verify_with(&Trust::of(&home.checkpoint_public()).unwrap_or_default()).await {
                 Err(error) => (false, error.to_string()),
                 Ok(found) => (
                     found.broken.is_empty(),
-                    format!("{} events, {} broken: `davy audit verify`", found.events, found.broken.len()),
+                    format!(
+                        "{} events, {} checkpoints, {} broken: `davy audit verify`",
+                        found.events,
+                        found.checkpoints,
+                        found.broken.len()
+                    ),
                 ),
             },
         },
     };
     Finding { what: "journal", well, says }
+}
+
+/// The secrets, where any were set.
+async fn secrets(home: &Home) -> Option<Finding> {
+    let journal = Sqlite::open_read_only(&home.journal()).await.ok()?;
+    if journal.keys().await.ok()?.is_empty() {
+        return None;
+    }
+    let key = home.secret_key();
+    let path = key.path().display().to_string();
+    let ledger = Arc::new(Ledger::open(journal).await.ok()?);
+    let trouble = match Vault::open(ledger, key) {
+        Ok(vault) => vault.trouble().await,
+        Err(error) => Some(error),
+    };
+    let (well, says) = match trouble {
+        None => (true, format!("{path} opens them")),
+        Some(error) => (false, format!("{error}: {}", error.hint)),
+    };
+    Some(Finding { what: "secrets", well, says })
 }
 
 async fn gateway(home: &Home) -> Finding {

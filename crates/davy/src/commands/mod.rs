@@ -1,12 +1,14 @@
 //! One file for each command, or for a few that belong together.
 
 mod audit;
+mod backup;
 mod config;
 mod demo;
 mod deploy;
 mod doctor;
 mod init;
 mod logs;
+mod restore;
 mod rollout;
 mod secret;
 mod service;
@@ -45,7 +47,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Down(asked) => up::down(asked, &server, json).await,
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
                     Command::Audit(Audit::Log) => token::log(&Client::find(&server)?, json).await,
-                    Command::Audit(command) => audit::run(command, json).await,
+                    Command::Audit(command) => audit::run(command, &server, json).await,
+                    Command::Backup(asked) => backup::run(&asked, json).await,
+                    Command::Restore(asked) => restore::run(&asked, json).await,
                     Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,
                     Command::Deploy(asked) => deploy::run(&asked, &Client::find(&server)?, json).await,
                     Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,

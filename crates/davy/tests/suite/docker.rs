@@ -72,6 +72,43 @@ fn containers_go_through_a_canary_and_nothing_is_left() {
     assert!(engine.containers().is_empty(), "{:?}", engine.containers());
 }
 
+#[test]
+fn containers_that_run_are_adopted_after_a_restore() {
+    let engine = Engine::start();
+    sample(&engine, "logo:1");
+    let mut host = Host::new();
+    host.environment.push(("DOCKER_HOST".to_owned(), engine.host()));
+    host.start();
+    assert!(host.davy_reads(&["secret", "set", "DB_PASSWORD"], "correct-horse").status.success());
+    write(&host, "logo:1", "v1");
+    let file = host.folder.path().join("davy.yaml");
+    let text_of = fs::read_to_string(&file).expect("the file") + "secrets: [DB_PASSWORD]\n";
+    fs::write(&file, text_of).expect("a file");
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    let before = engine.containers();
+    assert!(engine.said(&["inspect", &before[0]]).contains("DB_PASSWORD=correct-horse"));
+    assert!(host.davy(&["backup", "all.davy", "--with-keys"]).status.success());
+    // The folder is lost while the containers run.
+    let data = host.data().to_str().expect("a plain path").to_owned();
+    assert!(host.davy(&["down", "--keep-traffic", "--data", &data]).status.success());
+    let gateway = crate::host::gateway_of(&host.data());
+    Command::new("kill").arg(gateway.to_string()).status().expect("kill runs");
+    host.ended();
+    fs::remove_dir_all(&data).expect("gone");
+    let restored = host.davy(&["restore", "all.davy", "--data", &data]);
+    assert!(restored.status.success(), "{}", text(&restored));
+    host.start();
+    host.until("served again", |_| host.get() == Some((200, "v1".to_owned())));
+    host.until("looked at", |_| {
+        let shown = text(&host.davy(&["service", "show", "logo"]));
+        shown.contains("serves the split") && shown.contains("2 of 2")
+    });
+    assert_eq!(engine.containers(), before, "none was ended and none was started");
+    host.down();
+    assert!(engine.containers().is_empty(), "{:?}", engine.containers());
+}
+
 /// A private registry on loopback: `davy` with the password `lamp` may use it.
 struct Registry {
     process: Child,

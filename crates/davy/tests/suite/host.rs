@@ -89,6 +89,11 @@ impl Host {
         server.wait().expect("it ended");
     }
 
+    /// Waits for a server that was told to end.
+    pub(crate) fn ended(&mut self) {
+        self.server.take().expect("a server").wait().expect("it ended");
+    }
+
     pub(crate) fn write(&self, version: &str, rest: &str) {
         let text = format!(
             "service: logo\ncommand: '\"{DAVY}\" logo --port $PORT --version {version}'\n\

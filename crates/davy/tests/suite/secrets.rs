@@ -30,7 +30,7 @@ fn assert_nowhere(folder: &Path, what: &str) {
             kind if kind.is_dir() => assert_nowhere(&path, what),
             kind if kind.is_file() => {
                 let bytes = fs::read(&path).unwrap_or_default();
-                let found = bytes.windows(what.len()).any(|window| window == what.as_bytes());
+                let found = String::from_utf8_lossy(&bytes).contains(what);
                 assert!(!found, "`{what}` is in {}", path.display());
             }
             _ => {}
@@ -159,5 +159,36 @@ fn a_key_that_others_can_read_starts_no_server() {
     host.environment.clear();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("changed");
     host.start();
+    assert!(text(&host.davy(&["doctor"])).contains("secrets.key opens them"));
+    host.down();
+}
+
+#[test]
+fn a_lost_key_stops_nothing_that_runs_and_says_what_to_do() {
+    let mut host = Host::up();
+    assert!(host.davy_reads(&["secret", "set", "DB_PASSWORD"], FIRST).status.success());
+    host.write("v1", &REST.replace(", { name: TLS_KEY, file: true }", ""));
+    let deployed = host.davy(&["deploy", "--watch"]);
+    assert_eq!(deployed.status.code(), Some(0), "{}", text(&deployed));
+    host.kill();
+    let key = host.data().join("secrets.key");
+    let kept = fs::read(&key).expect("a key");
+    fs::remove_file(&key).expect("lost");
+    host.start();
+    assert_eq!(host.get(), Some((200, "v1".to_owned())), "what runs goes on");
+    host.write("v2", &REST.replace(", { name: TLS_KEY, file: true }", ""));
+    for words in [&["deploy"][..], &["doctor"]] {
+        let told = host.davy(words);
+        assert!(!told.status.success() && text(&told).contains("secrets.key is missing"), "{}", text(&told));
+        assert!(text(&told).contains("put the right key back"), "{}", text(&told));
+    }
+    let set = host.davy_reads(&["secret", "set", "OTHER"], "value");
+    assert!(text(&set).contains("is missing") && !key.exists(), "no other key is made: {}", text(&set));
+    // It is found again.
+    host.kill();
+    fs::write(&key, kept).expect("put back");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("private");
+    host.start();
+    assert!(host.davy(&["deploy"]).status.success());
     host.down();
 }

@@ -51,6 +51,7 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("POST", "/api/tokens", "{\"name\":\"!\",\"role\":\"viewer\"}", 3, Server),
         ("POST", "/api/tokens/none/revoke", "{}", 3, Server),
         ("GET", "/api/deeds", "", 3, Server),
+        ("POST", "/api/checkpoint", "{}", 3, Server),
         ("GET", "/api/events", "", 0, Anything),
         ("POST", "/api/shutdown", "no json", 3, Server),
     ]

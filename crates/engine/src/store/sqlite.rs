@@ -128,6 +128,16 @@ impl Sqlite {
         Self::carried(checkpoint::sign(self.writer()?, self.path.clone(), signer.clone(), at)).await
     }
 
+    /// Copies what is committed into a file, which must be there and empty; writers go on meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read or the file not be written.
+    pub async fn copy(&self, into: &Path) -> Result<(), JournalError> {
+        let name = into.to_str().ok_or_else(|| unavailable(format!("{} is no name in UTF-8", into.display())))?;
+        let copied = sqlx::query("VACUUM INTO ?1").bind(name).execute(&self.readers).await;
+        copied.map(drop).map_err(|error| explain("copy the journal", into, &error))
+    }
+
     /// The last checkpoint, if there is one.
     ///
     /// # Errors

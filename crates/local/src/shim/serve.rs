@@ -287,11 +287,13 @@ impl Process {
         command.args(["shim", "--exec", &std::process::id().to_string()]);
         command.args(spec.command.iter().map(|word| substitute(word, &known)));
         command.current_dir(work).process_group(0);
-        command.env_clear().envs(inherited()).envs(&known).env(MARK, spec.id.as_str());
+        command.env_clear().envs(inherited()).envs(&known);
         command.envs(given.variables.iter().map(|(name, value)| (name, OsStr::from_bytes(value.bytes()))));
         if let Some(secrets) = &spec.secrets {
             command.envs(given.paths(&secrets.to_string_lossy()));
         }
+        // Last: no variable of the file's or the secrets' takes its place.
+        command.env(MARK, spec.id.as_str());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
