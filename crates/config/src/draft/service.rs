@@ -489,6 +489,9 @@ impl Compose {
 
     /// What cannot be expressed.
     fn tell(&self, sheet: &mut Sheet, node: &Node) {
+        if let Some(include) = get(&self.root, "include") {
+            self.note(sheet, include.span.line, "`include` was not read: name the included file with --from");
+        }
         let pairs = match &node.value {
             Value::Map(_) => merged(node),
             _ => Vec::new(),
