@@ -279,6 +279,10 @@ impl DockerPlatform {
                     "exec format",
                     "unable to find user",
                 ];
+                if text.contains("cannot assign requested address") {
+                    let hint = "the engine's machine does not have the address by which it is reached: name it in DOCKER_HOST by one that it has itself";
+                    return Err(Error::never(error.tried, error.happened).hint(hint));
+                }
                 match wrong.iter().any(|what| text.contains(what)) {
                     true => Err(Error::never(error.tried, error.happened)
                         .hint("the image cannot be run so: see its command, `command`, `user` and `volumes`")),

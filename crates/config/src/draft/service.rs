@@ -15,9 +15,15 @@ use crate::{
 /// What Davy does not do for a container, and what to do about it.
 const LEFT_OUT: [(&str, &str); 16] = [
     ("depends_on", "Davy starts no other service; start those with Compose, and be healthy once they answer"),
-    ("networks", "containers run on a network of Davy's own; publish what they call on the host and use its address"),
+    (
+        "networks",
+        "containers run on a network of Davy's own; publish what they call on the host, and call it host.docker.internal",
+    ),
     ("network_mode", "containers run on a network of Davy's own"),
-    ("links", "containers run on a network of Davy's own; publish what they call on the host and use its address"),
+    (
+        "links",
+        "containers run on a network of Davy's own; publish what they call on the host, and call it host.docker.internal",
+    ),
     ("container_name", "old and new version run side by side, so Davy names them"),
     ("hostname", "old and new version run side by side, so Davy names them"),
     ("entrypoint", "write it into the image's ENTRYPOINT; `command` replaces what comes after it"),
@@ -447,7 +453,7 @@ impl Compose {
             if let Some(host) = values::host(name, &text.text).filter(|host| others.contains(host)) {
                 let message = format!(
                     "{what} names the service `{host}` of the Compose file: Davy's containers do not find it by that \
-                     name; publish it on the host and write the host's address"
+                     name; publish it on the host, and write host.docker.internal"
                 );
                 self.note(sheet, line, message);
             }
@@ -464,6 +470,10 @@ impl Compose {
         for (text, line, what) in lines {
             sheet.guess(text, self.from(line, what));
         }
+        if !secrets.is_empty() {
+            let names = secrets.iter().map(|(name, _)| scalar(name)).collect::<Vec<_>>().join(", ");
+            sheet.plain(format!("# secrets: [{names}]"), "give each with `davy secret set`, then uncomment this");
+        }
         for (name, line) in &secrets {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
             sheet.plain(
@@ -479,6 +489,9 @@ impl Compose {
 
     /// What cannot be expressed.
     fn tell(&self, sheet: &mut Sheet, node: &Node) {
+        if let Some(include) = get(&self.root, "include") {
+            self.note(sheet, include.span.line, "`include` was not read: name the included file with --from");
+        }
         let pairs = match &node.value {
             Value::Map(_) => merged(node),
             _ => Vec::new(),

@@ -15,6 +15,8 @@ use std::{
 
 /// Where they are looked for, in this order: as Compose does, then as Docker does.
 const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+const OVERRIDES: [&str; 4] =
+    ["compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml", "docker-compose.override.yml"];
 const DOCKERFILES: [&str; 2] = ["Dockerfile", "Containerfile"];
 
 pub(crate) fn run(asked: &Init, json: bool) -> Result<Exit, Failure> {
@@ -106,6 +108,18 @@ fn compose(asked: &Init, path: &Path, other: Option<&Path>) -> Result<Draft, Fai
     let built = service.dockerfile.as_ref().filter(|(path, _)| path.is_file());
     let built = built.map(|(path, target)| read_dockerfile(path, target.as_deref())).transpose()?;
     let mut draft = compose.draft(service, built.as_ref());
+    let others: Vec<&str> = all.iter().map(|one| one.name.as_str()).filter(|name| *name != service.name).collect();
+    if asked.service.is_none() && !others.is_empty() {
+        let stay = if others.len() == 1 { "stays" } else { "stay" };
+        let message = format!("{} was taken; {} {stay} with Compose", service.name, others.join(", "));
+        draft.notes.insert(0, draft::Note { file: shown.clone(), line: 1, message });
+    }
+    if let Some(over) = OVERRIDES.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
+        let over = over.strip_prefix(".").unwrap_or(&over).display().to_string();
+        let message =
+            "it was not read: what Compose changes by it on this machine is usually for development".to_owned();
+        draft.notes.push(draft::Note { file: over, line: 1, message });
+    }
     if let Some((missing, _)) = service.dockerfile.as_ref().filter(|_| built.is_none()) {
         let message = format!("{} is not there: what it says of ports and health is not known", missing.display());
         draft.notes.push(draft::Note { file: shown, line: 1, message });

@@ -82,6 +82,9 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
         }
         drop(lock);
     }
+    if !asked.keep_traffic {
+        gateway_ended(&home).await?;
+    }
     match json {
         true => {
             output::json(&serde_json::json!({ "type": "stopped", "server": told, "keep_traffic": asked.keep_traffic }));
@@ -101,6 +104,20 @@ async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
     }
     let message = format!("the server on {} was told to stop and still runs", home.data.display());
     Err(Failure::new(Exit::Internal, "D070", message).hint("look at its output; `davy down` may be repeated"))
+}
+
+/// Waits until the gateway, which finishes the requests under way first, has let go of its folder.
+async fn gateway_ended(home: &Home) -> Result<(), Failure> {
+    let held = home.gateway_state().join("lock");
+    for _ in 0..100 {
+        let free = std::fs::File::open(&held).map_or(true, |file| file.try_lock().is_ok());
+        if free {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = format!("the gateway of {} was told to stop and still runs", home.data.display());
+    Err(Failure::new(Exit::Internal, "D075", message).hint("see its gateway.log; `davy down` may be repeated"))
 }
 
 /// The gateway's own process.

@@ -43,9 +43,13 @@ fn a_file_is_guessed_from_what_the_folder_has() {
     let (file, told) = written(&["init"]);
     assert!(file.contains("service: web\n") && file.contains("path: /up") && file.contains("COLOR: blue"), "{file}");
     assert!(file.contains("# API_TOKEN looks like a secret"), "{file}");
+    assert!(told.starts_with("compose.yaml:1: web was taken; db stays with Compose\n"), "{told}");
     for line in ["compose.yaml:5: `API_TOKEN` looks like a secret", "compose.yaml:6: `depends_on` was left out"] {
         assert!(told.lines().any(|told| told.starts_with(line)), "{line}: {told}");
     }
+    // What Compose would merge by itself is named.
+    fs::write(path("compose.override.yml"), "services: { web: { environment: { DEBUG: 1 } } }\n").expect("a file");
+    assert!(written(&["init"]).1.contains("compose.override.yml:1: it was not read"));
     // Two that could be meant.
     fs::write(path("compose.yaml"), format!("{WEB}  worker: {{ build: . }}\n")).expect("a file");
     let several = davy(&["init"]);

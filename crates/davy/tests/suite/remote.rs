@@ -197,6 +197,23 @@ fn an_engine_is_reached_by_ssh_and_refusals_say_what_to_do() {
     nobody[0].1 = format!("ssh://127.0.0.1:{}", free());
     refuses(&nobody, "Connection refused", "ssh HOST docker version");
     refuses(&[("DOCKER_HOST", "ssh://-oProxyCommand=x".to_owned())], "names no machine", "ssh://USER@HOST");
+    // Reached through another machine, at an address that it does not have: nothing could be published there.
+    let jump = ssh.user("jump", "key", "no");
+    let settings = ssh.folder.path().join("jump/config");
+    let known = fs::read_to_string(&settings).expect("settings");
+    let way = format!("Host inner\n  HostName 192.0.2.7\n  ProxyCommand /bin/busybox nc 127.0.0.1 {}\n", ssh.port);
+    fs::write(&settings, format!("{way}{known}")).expect("a file");
+    let mut far = Host::new();
+    far.environment.extend(jump.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    far.environment[0].1 = far.environment[0].1.replace(&format!("127.0.0.1:{}", ssh.port), "inner");
+    far.start();
+    write(&far, "v1");
+    let refused = far.davy(&["deploy", "--watch"]);
+    assert!(!refused.status.success(), "{}", text(&refused));
+    let told = text(&refused) + &text(&far.davy(&["rollout", "explain"]));
+    assert!(told.contains("cannot assign requested address") && told.contains("one that it has itself"), "{told}");
+    far.down();
+    assert!(engine.containers().is_empty(), "{:?}", engine.containers());
     let mut host = Host::new();
     let user = ssh.user("user", "key", "no");
     host.environment.extend(user.into_iter().map(|(name, value)| (name.to_owned(), value)));
