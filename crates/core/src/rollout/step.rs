@@ -519,8 +519,14 @@ impl Decision {
     /// The router fell back, or nobody knows what it serves: the same weight again once the canary can take it.
     fn recovering(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
         let (Some(instances), Some(_)) = (look.instances.seen(), look.router.seen()) else { return };
-        let healthy = of(instances, &rollout.request.release.id).any(|instance| instance.health.is_healthy());
-        let ready = healthy || rollout.current().canary == 0;
+        let serves = |release: &Release| of(instances, &release.id).any(|instance| instance.health.is_healthy());
+        let step = rollout.current();
+        // Stable, too, may just be starting: after a restart of everything its requests are not to fail as evidence.
+        let old = rollout
+            .from
+            .as_ref()
+            .is_none_or(|old| step.stable == 0 || serves(old) || self.passed(since, old.workload.health.grace));
+        let ready = old && (step.canary == 0 || serves(&rollout.request.release));
         let wait = Millis(RETRY.0 * u64::from(rollout.refusals));
         if ready && rollout.pause.is_none() && self.passed(since, wait) {
             self.route_step();

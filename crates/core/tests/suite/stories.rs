@@ -137,6 +137,24 @@ fn a_lapse_begins_the_step_anew() {
 }
 
 #[test]
+fn after_a_restart_of_everything_the_weight_waits_for_stable_too() {
+    let mut world = on_trial();
+    world.fall_back(FallbackCause::Restart);
+    let stable = release(1).id;
+    for instance in world.instances.iter_mut().filter(|instance| instance.release == stable) {
+        instance.health = Health::Starting { why: "just begun".to_owned() };
+    }
+    world.healthy = false;
+    let before = world.state.routed;
+    world.run(Millis::seconds(4));
+    assert_eq!(world.state.routed, before, "stable cannot serve its share yet");
+    world.healthy = true;
+    world.run(Millis::seconds(2));
+    assert!(world.state.routed > before);
+    assert!(world.state.rollout.is_some(), "the rollout goes on");
+}
+
+#[test]
 fn a_restart_in_the_middle_of_an_effect_decides_on_what_is_seen() {
     let mut world = served();
     let request = world.request(2, RequestKind::Deploy);
