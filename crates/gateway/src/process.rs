@@ -11,7 +11,7 @@ use crate::{
     health,
     held::{self, Holder},
     keeper,
-    limits::Gate,
+    limits::{Gate, Limits},
     listen::{self, Listening},
     meters::Meters,
     metrics::{self, Sources},
@@ -44,7 +44,7 @@ const FINISH: Duration = Duration::from_secs(3);
 pub fn run(options: Options) -> Result<(), Error> {
     // Fails only for a process that leads a group already: then nobody's terminal ends it either.
     rustix::process::setsid().ok();
-    raise_limit();
+    let room = raise_limit();
     // The one that is compiled in, said before anybody asks.
     rustls::crypto::ring::default_provider().install_default().ok();
     let failed = |tried: &str| {
@@ -85,7 +85,7 @@ pub fn run(options: Options) -> Result<(), Error> {
         }
         None => None,
     };
-    let limits = features.limits;
+    let limits = Limits { connections: features.limits.connections.min(room), ..features.limits };
     let gate = Arc::new(Gate::new(limits));
     let sources = Sources { meters: meters.clone(), gate: gate.clone(), certificates: certificates.clone() };
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
@@ -251,14 +251,17 @@ async fn look(certificates: Arc<Certificates>) {
     }
 }
 
-/// Every client has a connection here and one to an instance: the usual 1,024 files are soon used up.
-fn raise_limit() {
+/// Every client has a connection here and, while it asks, one to an instance: the usual 1,024 files are soon used up. Gives
+/// back how many clients there is room for.
+fn raise_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the number of open files could not be raised: fewer clients are served");
     }
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(usize::MAX, |files| files / 4 * 3)
 }
 
 fn lock(options: &Options) -> Result<File, Error> {

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use std::{
     cell::Cell,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{PoisonError, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
@@ -57,8 +57,8 @@ impl Worker {
         let mut way = Delivery { service, address: &mut address, speech, under: &mut under };
         // What nearly every request takes is held in place; what few need is held apart.
         let sent = if speech == Speech::Http && request.body().is_end_stream() {
-            let forwarding = self.forward_alone(*way.address, request.map(Sent::Streamed));
-            match self.deadlines.until(due, forwarding).await {
+            let mut forwarding = pin!(self.forward_alone(*way.address, request.map(Sent::Streamed)));
+            match self.deadlines.until(due, forwarding.as_mut()).await {
                 Some(Err(Refused::Connect(unsent))) => {
                     let elsewhere = Box::pin(self.elsewhere(&mut way, unsent));
                     self.deadlines.until(due, elsewhere).await.ok_or(Late::Instance)
@@ -165,7 +165,7 @@ impl Worker {
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
         let watched = upload.clone();
         let request = request.map(|body| Sent::Watched(body, watched));
-        let mut forwarding = std::pin::pin!(self.deliver(way, request));
+        let mut forwarding = pin!(self.deliver(way, request));
         let (mut since, mut came) = (from, 0);
         loop {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {

@@ -17,6 +17,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     net::TcpListener,
+    pin::pin,
     rc::Rc,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
@@ -126,11 +127,16 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
 
 impl Worker {
     async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+        let mut said = u64::MAX;
         loop {
             let (socket, client) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Out of files, it would be said a hundred times a second.
+                    if self.looks.get() != said {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        said = self.looks.get();
+                    }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
@@ -183,7 +189,7 @@ impl Worker {
                 }
                 Ok::<_, io::Error>(())
             };
-            worker.deadlines.until(Instant::now() + Duration::from_secs(1), saying).await;
+            worker.deadlines.until(Instant::now() + Duration::from_secs(1), pin!(saying)).await;
             worker.refused.set(worker.refused.get() - 1);
         });
     }
