@@ -3,7 +3,8 @@
 use crate::{
     access::Note,
     count::{Outcome, Under},
-    headers, limits,
+    headers,
+    limits::{self, Place},
     peer::Peer,
     shared::{self, Stream, Unanswered},
     table::{Chosen, Service},
@@ -77,7 +78,7 @@ impl Worker {
         under.status = response.status().as_u16();
         match (upgraded, way) {
             (Some(client), Way::Own(link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel(client, response, link, under)
+                tunnel(client, response, link, under, peer.place.clone())
             }
             (_, way) => self.relay(address, response, way, under),
         }
@@ -377,13 +378,19 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, peer: &Peer, p
 }
 
 /// Both sides change protocol, and bytes pass as they come.
-fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut under: Under) -> Response<Body> {
+fn tunnel(
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    link: Link,
+    mut under: Under,
+    place: Option<Rc<Place>>,
+) -> Response<Body> {
     under.end(Outcome::Answered);
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let instance = hyper::upgrade::on(&mut response);
     tokio::task::spawn_local(async move {
-        // Held until the tunnel ends: it counts as under way.
-        let _under = under;
+        // Held until the tunnel ends: it counts as under way, and as a connection.
+        let _held = (under, place);
         if let Some(driver) = link.into_driver() {
             driver.await;
         }

@@ -4,7 +4,7 @@ use crate::{
     access::Log,
     connection,
     deadlines::Deadlines,
-    limits::{Full, Gate, Limits},
+    limits::{Full, Gate, Limits, Place},
     meters::Meters,
     pace::{self, Connections, Slow},
     peer::Peer,
@@ -141,21 +141,20 @@ impl Worker {
                     continue;
                 }
             };
-            let peer = Peer::new(client, tls.is_some());
+            let mut peer = Peer::new(client, tls.is_some());
             self.meters.connections.add();
             if tls.is_some() {
                 self.meters.connections_tls.add();
             }
-            if let Err(full) = self.gate.enter(peer.ip) {
-                self.refuse(socket, full, peer.is_secure);
-                continue;
+            match Place::of(&self.gate, peer.ip) {
+                Ok(place) => peer.place = Some(Rc::new(place)),
+                Err(full) => {
+                    self.refuse(socket, full, peer.is_secure);
+                    continue;
+                }
             }
             let (worker, tls) = (self.clone(), tls.clone());
-            spawn_local(async move {
-                let place = Place(worker.gate.clone(), peer.ip);
-                connection::serve(worker, socket, peer, tls).await;
-                drop(place);
-            });
+            spawn_local(connection::serve(worker, socket, peer, tls));
         }
     }
 
@@ -208,14 +207,5 @@ impl Worker {
             Slow::Head => self.meters.slow_heads.add(),
             Slow::Reader => self.meters.slow_readers.add(),
         });
-    }
-}
-
-/// A connection's place in the gate.
-struct Place(Arc<Gate>, std::net::IpAddr);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.leave(self.1);
     }
 }
