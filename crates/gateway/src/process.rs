@@ -91,18 +91,6 @@ pub fn run(options: Options) -> Result<(), Error> {
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let disk = Disk::new(options.state.clone());
     let control = Control::bind(&options.control).map_err(failed("listen on the control socket"))?;
-    // From here on it cannot fail any more, and from the commit on this is the gateway.
-    let taken = offer.as_mut().map(|offer| runtime.block_on(offer.commit()));
-    let holder = match taken.transpose() {
-        Ok(Some((handed, services))) => Holder::take_over(handed, services, table.clone()),
-        unable => {
-            if let Err(error) = unable {
-                tracing::error!(%error, "the other gateway's state cannot be read: serving what is on disk");
-            }
-            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
-            Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone())
-        }
-    };
     let acme = match (&features.acme, &tls) {
         (Some(authority), Some(tls)) => {
             let folder = acme::folder(&options.state).map_err(failed("make the folder of certificates"))?;
@@ -110,12 +98,25 @@ pub fn run(options: Options) -> Result<(), Error> {
         }
         _ => None,
     };
-    let common = Common { table, meters, gate, tls, log: log.clone(), limits };
-    for number in 0..options.threads.max(1) {
-        let mut doors = vec![plain.door(false)?];
-        if let Some(secure) = &secure {
-            doors.push(secure.door(true)?);
+    let doors = (0..options.threads.max(1)).map(|_| {
+        let secure = secure.as_ref().map(|secure| secure.door(true));
+        [Some(plain.door(false)), secure].into_iter().flatten().collect::<Result<Vec<_>, _>>()
+    });
+    let doors = doors.collect::<Result<Vec<_>, _>>()?;
+    // All that can fail has been done: with the commit this is the gateway.
+    let taken = match &mut offer {
+        Some(offer) => runtime.block_on(offer.commit())?,
+        None => None,
+    };
+    let holder = match taken {
+        Some((handed, services)) => Holder::take_over(handed, services, table.clone()),
+        None => {
+            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
+            Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, table.clone())
         }
+    };
+    let common = Common { table, meters, gate, tls, log: log.clone(), limits };
+    for (number, doors) in doors.into_iter().enumerate() {
         let (common, phase) = (common.clone(), phase.subscribe());
         let worker = move || {
             if let Err(error) = worker::work(doors, common, phase) {
