@@ -161,6 +161,7 @@ impl Worker {
         request: Request<Incoming>,
         timeout: Duration,
     ) -> Result<Result<(Response<Incoming>, Way), Refused>, Late> {
+        let speech = way.speech;
         let mut from = Instant::now();
         let limit = self.limits.body.unwrap_or(u64::MAX);
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
@@ -171,6 +172,11 @@ impl Worker {
         loop {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
                 return Ok(done);
+            }
+            if speech == Speech::Grpc && upload.waits.get() {
+                // A call that streams may be silent on both sides for as long as its client likes.
+                from = Instant::now();
+                continue;
             }
             if upload.waits.get() && since.elapsed() >= self.limits.half_slow() {
                 if upload.bytes.get() - came < limits::UPLOAD {
