@@ -82,7 +82,8 @@ pub struct Serving {
     pub snapshot: Snapshot,
     /// Whether the split or the fallback is served.
     pub mode: Mode,
-    /// Names this run of the router's process: another name means that it was restarted.
+    /// Names this run of the router: another name means that it was restarted. A process that takes over from another with
+    /// everything that one held goes on with its name.
     pub boot: String,
     /// Requests under way, those of earlier snapshots included.
     pub in_flight: Vec<InFlight>,

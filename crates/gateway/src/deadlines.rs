@@ -4,7 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
@@ -46,12 +46,11 @@ impl Deadlines {
         }
     }
 
-    /// What becomes of `future`; none when it is not done at `due`.
-    pub(crate) async fn until<T>(&self, due: Instant, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
+    /// What becomes of `future`; none when it is not done at `due`. It is pinned where it is, so that it is not held twice.
+    pub(crate) async fn until<T>(&self, due: Instant, mut future: impl Future<Output = T> + Unpin) -> Option<T> {
         let mut place = Place { deadlines: self, index: None };
         poll_fn(|context| {
-            if let Poll::Ready(done) = future.as_mut().poll(context) {
+            if let Poll::Ready(done) = Pin::new(&mut future).poll(context) {
                 return Poll::Ready(Some(done));
             }
             if due <= self.now() {

@@ -75,23 +75,29 @@ pub(crate) async fn ask(control: &Path) -> Result<Option<Offer>, Error> {
 }
 
 impl Offer {
-    /// From now on this process is the gateway, and the other one follows.
-    pub(crate) async fn commit(&mut self) -> io::Result<(Handed, Vec<HandedService>)> {
-        let taking = async {
-            frame::write(&mut self.socket, &Request::Commit).await?;
-            let Answer::Handed(handed) = frame::read(&mut self.socket).await? else {
-                return Err(io::Error::other("it answered something else"));
-            };
-            let mut services = Vec::new();
-            for _ in 0..handed.services {
-                let Answer::HandedService(service) = frame::read(&mut self.socket).await? else {
-                    return Err(io::Error::other("it answered something else"));
-                };
-                services.push(*service);
+    /// From now on this process is the gateway, and the other one follows. None: it does, but what it held cannot be read.
+    pub(crate) async fn commit(&mut self) -> Result<Option<(Handed, Vec<HandedService>)>, Error> {
+        let taking = tokio::time::timeout(STALLED, self.take());
+        match taking.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(taken) => Ok(Some(taken)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(%error, "what the other gateway held cannot be read: serving what is on disk");
+                Ok(None)
             }
-            Ok((handed, services))
-        };
-        tokio::time::timeout(STALLED, taking).await?
+            Err(error) => Err(Error::later("take over from the gateway that runs", error)),
+        }
+    }
+
+    async fn take(&mut self) -> io::Result<(Handed, Vec<HandedService>)> {
+        frame::write(&mut self.socket, &Request::Commit).await?;
+        let other = || io::Error::new(io::ErrorKind::InvalidData, "it answered something else");
+        let Answer::Handed(handed) = frame::read(&mut self.socket).await? else { return Err(other()) };
+        let mut services = Vec::new();
+        for _ in 0..handed.services {
+            let Answer::HandedService(service) = frame::read(&mut self.socket).await? else { return Err(other()) };
+            services.push(*service);
+        }
+        Ok((handed, services))
     }
 
     /// Leads the other process until it is gone.

@@ -40,6 +40,7 @@ pub struct Keeper {
     options: KeeperOptions,
     client: Client,
     address: SocketAddr,
+    tls: Option<SocketAddr>,
     child: Mutex<Option<Child>>,
 }
 
@@ -59,23 +60,35 @@ impl Keeper {
                     Error::never("adopt the gateway", what).hint("`davy down` stops it; or give the same --gateway")
                 );
             }
-            let same = hello.build == build(&options.exe) && hello.features == options.features;
-            if same || options.features.is_none() {
-                return Ok(Self { options, client, address: hello.listen, child: Mutex::new(None) });
+            if hello.features.is_none() {
+                tracing::warn!(
+                    version = hello.version,
+                    "the gateway that runs is too old to be taken over from; it serves on"
+                );
+            }
+            let is_same = hello.build == build(&options.exe) && hello.features == options.features;
+            if is_same || hello.features.is_none() || options.features.is_none() {
+                return Ok(Self { options, client, address: hello.listen, tls: hello.tls, child: Mutex::new(None) });
             }
             // Another executable, or told something else: the new one takes over, and nobody's request is lost.
             let options = KeeperOptions { listen: hello.listen, ..options };
             let (child, hello) = start(&options, &client).await?;
-            return Ok(Self { options, client, address: hello.listen, child: Mutex::new(Some(child)) });
+            return Ok(Self { options, client, address: hello.listen, tls: hello.tls, child: Mutex::new(Some(child)) });
         }
         let (child, hello) = start(&options, &client).await?;
-        Ok(Self { options, client, address: hello.listen, child: Mutex::new(Some(child)) })
+        Ok(Self { options, client, address: hello.listen, tls: hello.tls, child: Mutex::new(Some(child)) })
     }
 
     /// Where it listens for traffic.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<SocketAddr> {
+        self.tls
     }
 
     /// Starts the gateway again whenever it is gone. Goes on for ever.

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -95,8 +95,7 @@ impl Gate {
         self.all.load(Relaxed)
     }
 
-    /// Lets one in, until [`Self::leave`].
-    pub(crate) fn enter(&self, client: IpAddr) -> Result<(), Full> {
+    fn enter(&self, client: IpAddr) -> Result<(), Full> {
         if self.all.fetch_add(1, Relaxed) >= self.limits.connections {
             self.all.fetch_sub(1, Relaxed);
             return Err(Full::All);
@@ -111,7 +110,7 @@ impl Gate {
         Ok(())
     }
 
-    pub(crate) fn leave(&self, client: IpAddr) {
+    fn leave(&self, client: IpAddr) {
         self.all.fetch_sub(1, Relaxed);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network(client);
@@ -121,6 +120,24 @@ impl Gate {
                 clients.remove(&network);
             }
         }
+    }
+}
+
+/// A connection's place, also once it is a tunnel; free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Gate>, IpAddr);
+
+impl Place {
+    /// Lets a client in.
+    pub(crate) fn of(gate: &Arc<Gate>, client: IpAddr) -> Result<Self, Full> {
+        gate.enter(client)?;
+        Ok(Self(gate.clone(), client))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     path::Path,
+    time::Duration,
 };
 
 /// What is held of an answer in the kernel beyond what its client takes: so a slow client is seen to be slow.
@@ -57,13 +58,16 @@ fn bind(asked: SocketAddr, remembered: &Path) -> Result<TcpListener, Error> {
 
 /// Listens at an address.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
+    use socket2::{Domain, Socket, TcpKeepalive, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // Connections of the gateway before may still be closing on the same port.
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit these.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
+    // A client that vanished while an answer or a tunnel is silent is found out after two minutes.
+    let often = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    socket.set_tcp_keepalive(&often.with_retries(4))?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;

@@ -66,7 +66,7 @@ impl Worker {
                 Some(Err(refused)) => copy.under.end(refused.outcome()),
                 Some(Ok((response, way))) => {
                     let mut body: Body = worker.relay(address, response, way, copy.under).into_body();
-                    let drained = async { while let Some(Ok(_)) = body.frame().await {} };
+                    let drained = Box::pin(async { while let Some(Ok(_)) = body.frame().await {} });
                     worker.deadlines.until(until, drained).await;
                 }
             }

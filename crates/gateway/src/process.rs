@@ -11,7 +11,7 @@ use crate::{
     health,
     held::{self, Holder},
     keeper,
-    limits::Gate,
+    limits::{Gate, Limits},
     listen::{self, Listening},
     meters::Meters,
     metrics::{self, Sources},
@@ -45,7 +45,7 @@ const FINISH: Duration = Duration::from_secs(3);
 pub fn run(options: Options) -> Result<(), Error> {
     // Fails only for a process that leads a group already: then nobody's terminal ends it either.
     rustix::process::setsid().ok();
-    raise_limit();
+    let room = raise_limit();
     // The one that is compiled in, said before anybody asks.
     rustls::crypto::ring::default_provider().install_default().ok();
     let failed = |tried: &str| {
@@ -86,25 +86,13 @@ pub fn run(options: Options) -> Result<(), Error> {
         }
         None => None,
     };
-    let limits = features.limits;
+    let limits = Limits { connections: features.limits.connections.min(room), ..features.limits };
     let gate = Arc::new(Gate::new(limits));
     let sources = Sources { meters: meters.clone(), gate: gate.clone(), certificates: certificates.clone() };
     let table: Arc<RwLock<Arc<Table>>> = Arc::default();
     let disk = Disk::new(options.state.clone());
     let key = Key::new(&disk.secret().map_err(failed("make the key of cookies"))?);
     let control = Control::bind(&options.control).map_err(failed("listen on the control socket"))?;
-    // From here on it cannot fail any more, and from the commit on this is the gateway.
-    let taken = offer.as_mut().map(|offer| runtime.block_on(offer.commit()));
-    let holder = match taken.transpose() {
-        Ok(Some((handed, services))) => Holder::take_over(handed, services, key, table.clone()),
-        unable => {
-            if let Err(error) = unable {
-                tracing::error!(%error, "the other gateway's state cannot be read: serving what is on disk");
-            }
-            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
-            Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone())
-        }
-    };
     let acme = match (&features.acme, &tls) {
         (Some(authority), Some(tls)) => {
             let folder = acme::folder(&options.state).map_err(failed("make the folder of certificates"))?;
@@ -112,12 +100,25 @@ pub fn run(options: Options) -> Result<(), Error> {
         }
         _ => None,
     };
-    let common = Common { table, meters, gate, tls, log: log.clone(), limits };
-    for number in 0..options.threads.max(1) {
-        let mut doors = vec![plain.door(false)?];
-        if let Some(secure) = &secure {
-            doors.push(secure.door(true)?);
+    let doors = (0..options.threads.max(1)).map(|_| {
+        let secure = secure.as_ref().map(|secure| secure.door(true));
+        [Some(plain.door(false)), secure].into_iter().flatten().collect::<Result<Vec<_>, _>>()
+    });
+    let doors = doors.collect::<Result<Vec<_>, _>>()?;
+    // All that can fail has been done: with the commit this is the gateway.
+    let taken = match &mut offer {
+        Some(offer) => runtime.block_on(offer.commit())?,
+        None => None,
+    };
+    let holder = match taken {
+        Some((handed, services)) => Holder::take_over(handed, services, key, table.clone()),
+        None => {
+            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
+            Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone())
         }
+    };
+    let common = Common { table, meters, gate, tls, log: log.clone(), limits };
+    for (number, doors) in doors.into_iter().enumerate() {
         let (common, phase) = (common.clone(), phase.subscribe());
         let worker = move || {
             if let Err(error) = worker::work(doors, common, phase) {
@@ -253,14 +254,17 @@ async fn look(certificates: Arc<Certificates>) {
     }
 }
 
-/// Every client has a connection here and one to an instance: the usual 1,024 files are soon used up.
-fn raise_limit() {
+/// Every client has a connection here and, while it asks, one to an instance: the usual 1,024 files are soon used up. Gives
+/// back how many clients there is room for.
+fn raise_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the number of open files could not be raised: fewer clients are served");
     }
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(usize::MAX, |files| files / 4 * 3)
 }
 
 fn lock(options: &Options) -> Result<File, Error> {

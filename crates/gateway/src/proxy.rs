@@ -4,7 +4,8 @@ use crate::{
     access::Note,
     aside::Asked,
     count::{Outcome, Under},
-    headers, limits,
+    headers,
+    limits::{self, Place},
     mirror::{Copy, Pieces},
     peer::Peer,
     shared::{self, Stream, Unanswered},
@@ -23,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use std::{
     cell::Cell,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{PoisonError, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
@@ -67,8 +68,8 @@ impl Worker {
         let mut way = Delivery { service, address: &mut address, speech, under: &mut under };
         // What nearly every request takes is held in place; what few need is held apart.
         let sent = if speech == Speech::Http && request.body().is_end_stream() {
-            let forwarding = self.forward_alone(*way.address, request.map(Sent::Streamed));
-            match self.deadlines.until(due, forwarding).await {
+            let mut forwarding = pin!(self.forward_alone(*way.address, request.map(Sent::Streamed)));
+            match self.deadlines.until(due, forwarding.as_mut()).await {
                 Some(Err(Refused::Connect(unsent))) => {
                     let elsewhere = Box::pin(self.elsewhere(&mut way, unsent));
                     self.deadlines.until(due, elsewhere).await.ok_or(Late::Instance)
@@ -87,7 +88,7 @@ impl Worker {
         under.status = response.status().as_u16();
         let mut response = match (upgraded, way) {
             (Some(client), Way::Own(link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel(client, response, link, under)
+                tunnel(client, response, link, under, peer.place.clone())
             }
             (_, way) => self.relay(address, response, way, under),
         };
@@ -175,6 +176,7 @@ impl Worker {
         pieces: Option<Pieces>,
         timeout: Duration,
     ) -> Result<Result<(Response<Incoming>, Way), Refused>, Late> {
+        let speech = way.speech;
         let mut from = Instant::now();
         let limit = self.limits.body.unwrap_or(u64::MAX);
         let upload = Rc::new(Upload { moved: Cell::new(from), waits: Cell::new(false), bytes: Cell::new(0), limit });
@@ -183,11 +185,16 @@ impl Worker {
             None => Sent::Watched(body, watched),
             some => Sent::Copied(body, watched, some),
         });
-        let mut forwarding = std::pin::pin!(self.deliver(way, request));
+        let mut forwarding = pin!(self.deliver(way, request));
         let (mut since, mut came) = (from, 0);
         loop {
             if let Some(done) = self.deadlines.until(from + timeout, forwarding.as_mut()).await {
                 return Ok(done);
+            }
+            if speech == Speech::Grpc && upload.waits.get() {
+                // A call that streams may be silent on both sides for as long as its client likes.
+                from = Instant::now();
+                continue;
             }
             if upload.waits.get() && since.elapsed() >= self.limits.half_slow() {
                 if upload.bytes.get() - came < limits::UPLOAD {
@@ -404,13 +411,19 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, peer: &Peer, p
 }
 
 /// Both sides change protocol, and bytes pass as they come.
-fn tunnel(client: OnUpgrade, mut response: Response<Incoming>, link: Link, mut under: Under) -> Response<Body> {
+fn tunnel(
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    link: Link,
+    mut under: Under,
+    place: Option<Rc<Place>>,
+) -> Response<Body> {
     under.end(Outcome::Answered);
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let instance = hyper::upgrade::on(&mut response);
     tokio::task::spawn_local(async move {
-        // Held until the tunnel ends: it counts as under way.
-        let _under = under;
+        // Held until the tunnel ends: it counts as under way, and as a connection.
+        let _held = (under, place);
         if let Some(driver) = link.into_driver() {
             driver.await;
         }

@@ -122,10 +122,11 @@ async fn connect(address: SocketAddr) -> io::Result<Connection> {
 
 /// Gives a request that was prepared for HTTP/1.1 the form of one of HTTP/2.
 pub(crate) fn as_http2(request: &mut Request<Sent>) {
+    // Without one it has that form already: it is tried again.
+    let Some(host) = request.headers_mut().remove(header::HOST) else { return };
     *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(header::HOST);
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host.to_str().unwrap_or_default();
     if let Ok(uri) = format!("http://{host}{path}").parse() {
         *request.uri_mut() = uri;
     }

@@ -4,7 +4,7 @@ use crate::{
     access::Log,
     connection,
     deadlines::Deadlines,
-    limits::{Full, Gate, Limits},
+    limits::{Full, Gate, Limits, Place},
     meters::Meters,
     pace::{self, Connections, Slow},
     peer::Peer,
@@ -17,6 +17,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     net::TcpListener,
+    pin::pin,
     rc::Rc,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
@@ -129,30 +130,34 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
 
 impl Worker {
     async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+        let mut said = u64::MAX;
         loop {
             let (socket, client) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Out of files, it would be said a hundred times a second.
+                    if self.looks.get() != said {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        said = self.looks.get();
+                    }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
             };
-            let peer = Peer::new(client, tls.is_some());
+            let mut peer = Peer::new(client, tls.is_some());
             self.meters.connections.add();
             if tls.is_some() {
                 self.meters.connections_tls.add();
             }
-            if let Err(full) = self.gate.enter(peer.ip) {
-                self.refuse(socket, full, peer.is_secure);
-                continue;
+            match Place::of(&self.gate, peer.ip) {
+                Ok(place) => peer.place = Some(Rc::new(place)),
+                Err(full) => {
+                    self.refuse(socket, full, peer.is_secure);
+                    continue;
+                }
             }
             let (worker, tls) = (self.clone(), tls.clone());
-            spawn_local(async move {
-                let place = Place(worker.gate.clone(), peer.ip);
-                connection::serve(worker, socket, peer, tls).await;
-                drop(place);
-            });
+            spawn_local(connection::serve(worker, socket, peer, tls));
         }
     }
 
@@ -186,7 +191,7 @@ impl Worker {
                 }
                 Ok::<_, io::Error>(())
             };
-            worker.deadlines.until(Instant::now() + Duration::from_secs(1), saying).await;
+            worker.deadlines.until(Instant::now() + Duration::from_secs(1), pin!(saying)).await;
             worker.refused.set(worker.refused.get() - 1);
         });
     }
@@ -205,14 +210,5 @@ impl Worker {
             Slow::Head => self.meters.slow_heads.add(),
             Slow::Reader => self.meters.slow_readers.add(),
         });
-    }
-}
-
-/// A connection's place in the gate.
-struct Place(Arc<Gate>, std::net::IpAddr);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.leave(self.1);
     }
 }

@@ -132,9 +132,11 @@ async fn certificates(home: &Home) -> Vec<Finding> {
         let name = certificate.names.join(", ");
         let ends = certificate.ends.and_then(|ends| jiff::Timestamp::from_second(ends).ok());
         let left = ends.map(|ends| ends.as_second() - jiff::Timestamp::now().as_second());
-        let well = certificate.trouble.is_none() && left.is_some_and(|left| left > 14 * 24 * 3600);
+        let lasts = left.is_some_and(|left| left > 14 * 24 * 3600);
+        let well = certificate.trouble.is_none() && lasts;
         let until = ends.map_or("there is none".to_owned(), |ends| format!("until {ends}"));
-        let trouble = certificate.trouble.map(|why| format!("; {why}")).unwrap_or_default();
+        let soon = (ends.is_some() && !lasts).then(|| "it ends soon: put a new one in its place".to_owned());
+        let trouble = certificate.trouble.or(soon).map(|why| format!("; {why}")).unwrap_or_default();
         Finding { what: "tls", well, says: format!("{name}: {until}{trouble}") }
     });
     findings.collect()

@@ -39,10 +39,12 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
             "type": "ready",
             "url": server.url,
             "gateway": format!("http://{}", server.gateway),
+            "gateway_tls": server.gateway_tls.map(|address| format!("https://{address}")),
             "token_file": last.token_file,
         })),
         false => {
-            output::data(&format!("davy is up: services at http://{}, API at {}", server.gateway, server.url));
+            let tls = server.gateway_tls.map(|address| format!(" and https://{address}")).unwrap_or_default();
+            output::data(&format!("davy is up: services at http://{}{tls}, API at {}", server.gateway, server.url));
             output::data(&format!("everything is kept in {}", home.data.display()));
             output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
         }

@@ -67,10 +67,16 @@ impl Host {
 
     /// Starts the server, again if need be.
     pub(crate) fn start(&mut self) -> Value {
+        self.start_with(&[])
+    }
+
+    /// Starts the server, told these words as well.
+    pub(crate) fn start_with(&mut self, words: &[&str]) -> Value {
         let data = self.data();
         let data = data.to_str().expect("a plain path");
         let mut command =
             self.command(&["up", "--json", "--data", data, "--listen", "127.0.0.1:0", "--gateway", &self.listen]);
+        command.args(words);
         let mut server = command.stdout(Stdio::piped()).spawn().expect("davy runs");
         let mut line = String::new();
         BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
@@ -200,6 +206,9 @@ fn get(socket: &mut TcpStream, host: &str, path: &str) -> Option<(u16, String)> 
         |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
     let length: usize = header("content-length:")?.parse().ok()?;
     socket.read_exact(&mut vec![0; length]).ok()?;
+    if header("connection:").is_some_and(|value| value == "close") {
+        *socket = TcpStream::connect(host).ok()?;
+    }
     Some((status, header("x-version:").unwrap_or_default()))
 }
 

@@ -134,6 +134,34 @@ fn a_killed_server_finds_its_rollout_and_fails_no_request() {
 }
 
 #[test]
+fn a_gateway_that_is_told_something_else_takes_over_in_mid_rollout_and_nobody_notices() {
+    let mut host = serving(SLOW);
+    let load = Load::start(&host.gateway);
+    host.write("v2", SLOW);
+    assert!(host.davy(&["deploy"]).status.success());
+    let before = host
+        .until("holding", |status| status["state"] == "holding" && status["canary"]["requests"].as_u64() > Some(20));
+    let (first, address) = (gateway_of(&host.data()), host.gateway.clone());
+    host.kill();
+    let log = host.folder.path().join("access.log");
+    host.start_with(&["--access-log", log.to_str().expect("a plain path")]);
+    assert_eq!(host.gateway, address);
+    host.until("the one before has ended", |_| !std::path::Path::new(&format!("/proc/{first}/exe")).exists());
+    assert_ne!(gateway_of(&host.data()), first);
+    let after = host.until("more is counted", |status| {
+        status["canary"]["requests"].as_u64() > before["canary"]["requests"].as_u64().map(|count| count + 20)
+    });
+    assert_eq!((&after["id"], &after["state"]), (&before["id"], &"holding".into()));
+    assert!(std::fs::read_to_string(&log).expect("a log").contains("\"status\":200"));
+    let told = text(&host.davy(&["rollout", "explain", "--json"]));
+    assert!(!told.contains("router-restarted") && !told.contains("lapse"), "{told}");
+    let (sent, failed) = load.stop();
+    assert!(sent > 100 && failed == 0, "{failed} of {sent}");
+    assert!(host.davy(&["rollout", "abort"]).status.success());
+    host.down();
+}
+
+#[test]
 fn a_killed_gateway_comes_back_with_stable_and_the_rollout_goes_on() {
     let host = serving(SLOW);
     let load = Load::start(&host.gateway);

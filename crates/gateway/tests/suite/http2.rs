@@ -186,6 +186,15 @@ async fn grpc(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, hype
     }
     let told = format!("{:?} {} {:?}", request.version(), request.uri(), request.headers());
     response = response.header("x-told", told);
+    let mut request = request;
+    if method == "Never" {
+        return std::future::pending().await;
+    }
+    if method == "Waits" {
+        // Its head comes with its first answer, as in many a library.
+        let first = request.body_mut().frame().await.unwrap().unwrap();
+        assert!(first.is_data());
+    }
     let status = method.strip_prefix("Ends").map(str::to_owned);
     let trailers = futures_util::stream::iter(status.map(|status| {
         let mut trailers = HeaderMap::new();
@@ -237,6 +246,26 @@ async fn a_grpc_call_streams_both_ways_and_ends_with_its_status() {
     assert_eq!(trailers.into_trailers().unwrap()["grpc-status"], "0");
     let windows = gateway.windows(None, |windows| sum(windows, "v1").answered == 1).await;
     assert_eq!(sum(&windows, "v1").failures.total(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_streams_may_be_silent_for_longer_than_the_wait_for_an_answer_and_another_may_not() {
+    let gateway = grpc_shop().await;
+    let mut snapshot = gateway.client.observe(&key("shop")).await.unwrap().unwrap().snapshot;
+    snapshot.generation = snapshot.generation.next();
+    snapshot.timeout = davy_core::Millis(300);
+    gateway.client.serve(&snapshot).await.unwrap();
+    let sender = open(gateway.address).await;
+    let (say, body) = spoken();
+    let mut asking = sender.clone();
+    let waiting = tokio::spawn(async move { send(&mut asking, call("Waits", body)).await });
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    say.send(Bytes::from_static(b"first")).unwrap();
+    assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
+    // Once all of it was said, an answer is due.
+    let late = send(&mut sender.clone(), call("Never", whole("hi"))).await;
+    assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+    gateway.windows(None, |windows| sum(windows, "v1").failures.timeout == 1).await;
 }
 
 #[tokio::test]

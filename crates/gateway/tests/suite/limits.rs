@@ -86,6 +86,25 @@ async fn connections_are_counted_for_each_client_and_together() {
 }
 
 #[tokio::test]
+async fn a_tunnel_is_a_connection_too() {
+    let (gateway, _instance) = shop(&["--connections-per-client", "2"]).await;
+    let mut tunnels = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+        let ask = b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n";
+        socket.write_all(ask).await.unwrap();
+        let mut room = [0; 1024];
+        let read = tokio::time::timeout(PATIENCE, socket.read(&mut room)).await.unwrap().unwrap();
+        assert!(room[..read].starts_with(b"HTTP/1.1 101"));
+        tunnels.push(socket);
+    }
+    let ask = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    assert!(raw(gateway.address, ask).await.starts_with("HTTP/1.1 429"));
+    drop(tunnels);
+    until("there is room again", || async { raw(gateway.address, ask).await.starts_with("HTTP/1.1 200") }).await;
+}
+
+#[tokio::test]
 async fn who_is_slow_with_a_head_is_told_and_let_go() {
     let (gateway, instance) = shop(&["--head-timeout", "2s"]).await;
     let mut silent = TcpStream::connect(gateway.address).await.unwrap();

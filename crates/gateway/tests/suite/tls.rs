@@ -237,6 +237,30 @@ async fn a_plain_request_for_a_host_with_a_certificate_is_sent_to_https() {
 }
 
 #[tokio::test]
+async fn a_process_that_takes_over_has_the_port_for_tls_too_and_may_be_told_to_have_none() {
+    let fill = |authority: &Authority, folder: &Path| drop(authority.issue(folder, "a", &["shop.test"]));
+    let (mut gateway, _instance, authority, address) = secure(fill, &[]).await;
+    let mut open = shake(&authority, address, "shop.test", &[]).await.unwrap();
+    let path = gateway.folder.path().join("certificates").display().to_string();
+    let mut before = gateway.upgrade(&["--tls", "127.0.0.1:0", "--certificates", &path]).await;
+    assert_eq!(gateway.client.hello().await.unwrap().tls, Some(address));
+    assert!(served(&authority, address, "shop.test").await.is_some());
+    // The connection that the one before has is answered there, for the last time.
+    open.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, open.read_to_string(&mut answer)).await.unwrap().ok();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    let gone = tokio::task::spawn_blocking(move || before.wait().unwrap());
+    assert!(tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap().success());
+    let mut before = gateway.upgrade(&[]).await;
+    assert_eq!(gateway.client.hello().await.unwrap().tls, None);
+    until("nobody listens for TLS", || async { TcpStream::connect(address).await.is_err() }).await;
+    assert_eq!(gateway.get("/").await.1, "v1");
+    let gone = tokio::task::spawn_blocking(move || before.wait().unwrap());
+    assert!(tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap().success());
+}
+
+#[tokio::test]
 async fn who_does_not_shake_hands_holds_nobody_up() {
     let fill = |authority: &Authority, folder: &Path| drop(authority.issue(folder, "a", &["shop.test"]));
     let (_gateway, _instance, authority, address) = secure(fill, &[]).await;
