@@ -58,7 +58,8 @@ impl KeyFile {
         let mode = fs::metadata(&self.path).map_err(|error| Error::never(&tried, error))?.permissions().mode();
         if mode & 0o077 != 0 {
             let happened = format!("others can read it: its mode is {:o}", mode & 0o777);
-            let hint = format!("chmod 600 {}; if others may have read it, replace what it protects", self.path.display());
+            let hint =
+                format!("chmod 600 {}; if others may have read it, replace what it protects", self.path.display());
             return Err(Error::never(tried, happened).hint(hint));
         }
         match parse(text.trim()) {
