@@ -160,9 +160,17 @@ macro_rules! actions {
 
 actions!(promote Promote, pause Pause, resume Resume, abort Abort);
 
-/// Ends with the first item after the token was revoked or has expired.
+/// Ends once the token was revoked or has expired: at the next item, or soon when there is none.
 fn while_admitted<T>(items: impl Stream<Item = T>, shared: Shared, caller: Caller) -> impl Stream<Item = T> {
-    items.take_while(move |_| std::future::ready(shared.access.holds(&caller)))
+    const LOOK: Duration = Duration::from_secs(1);
+    let (access, again) = (shared.access, caller.clone());
+    let known = access.clone();
+    let ended = async move {
+        while known.holds(&again) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    items.take_while(move |_| std::future::ready(access.holds(&caller))).take_until(ended)
 }
 
 async fn services(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Vec<wire::Service>> {

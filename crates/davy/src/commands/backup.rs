@@ -61,8 +61,7 @@ pub(crate) async fn run(asked: &Backup, json: bool) -> Result<Exit, Failure> {
     let davy = env!("CARGO_PKG_VERSION").to_owned();
     let list = List { format: FORMAT, davy, made: now().0, keys: asked.with_keys, files: Vec::new() };
     let list = archive::write(&mut file, list, &files).map_err(|error| failed("write the file", &error))?;
-    // Never over a file that came meanwhile.
-    fs::hard_link(&written.0, target).map_err(|error| failed("name the file", &error))?;
+    name(&written.0, target).map_err(|error| failed("name the file", &error))?;
     let bytes = file.metadata().map_or(0, |about| about.len());
     match json {
         true => output::json(&serde_json::json!({
@@ -81,6 +80,15 @@ pub(crate) async fn run(asked: &Backup, json: bool) -> Result<Exit, Failure> {
         }
     }
     Ok(DONE)
+}
+
+/// Gives a finished file its name, never over a file that came meanwhile.
+fn name(written: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(written, target) {
+        // Some disks know no second name of a file.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !target.exists() => fs::rename(written, target),
+        named => named,
+    }
 }
 
 /// Everything but the journal.

@@ -82,10 +82,15 @@ fn everything_is_gone_and_comes_back_from_a_backup() {
     host.until("on trial again", |status| {
         status["state"] == "holding" && status["id"] == before["id"] && status["router"] == "serves the split"
     });
-    let seen: Vec<String> = (0..40).filter_map(|_| host.get().map(|(_, version)| version)).collect();
-    assert!(seen.contains(&"v2".to_owned()) && seen.contains(&"v1".to_owned()), "{seen:?}");
-    let instances = text(&host.davy(&["service", "show", "logo", "--json"]));
-    assert_eq!(instances.matches("\"health\":\"healthy\"").count(), 2, "none is started twice: {instances}");
+    let healthy = |host: &Host| {
+        text(&host.davy(&["service", "show", "logo", "--json"])).matches("\"health\":\"healthy\"").count()
+    };
+    host.until("healthy", |_| healthy(&host) == 2);
+    host.until("both serve", |_| {
+        let seen: Vec<String> = (0..40).filter_map(|_| host.get().map(|(_, version)| version)).collect();
+        seen.contains(&"v2".to_owned()) && seen.contains(&"v1".to_owned())
+    });
+    assert_eq!(healthy(&host), 2, "none is started twice");
     assert!(host.davy(&["rollout", "abort"]).status.success());
     host.until("over", |status| status["state"] == "aborted");
     assert_eq!(host.get(), Some((200, "v2".to_owned())));

@@ -233,3 +233,46 @@ fn a_token_acts_under_its_name_until_it_is_revoked_or_expires() {
     }
     host.down();
 }
+
+#[test]
+fn a_token_that_is_revoked_ends_what_it_follows_and_one_that_holds_aborts_while_nothing_can_be_written() {
+    let host = Host::up();
+    let slow = "rollout: { canary: { steps: [50%, 100%], hold: 60s, deadline: 10m } }\n";
+    host.write("v1", slow);
+    assert_eq!(host.davy(&["deploy", "--watch"]).status.code(), Some(0));
+    let file = host.folder.path().join("ci.token");
+    fs::write(&file, create(&host, &["ci", "--role", "deployer", "--env", "production"])).expect("a file");
+    let path = file.to_str().expect("a plain path");
+    let mut following = host.command(&["logs", "logo", "-f", "--token-file", path]);
+    let mut following = following.stdout(std::process::Stdio::null()).spawn().expect("davy runs");
+    host.write("v1", &format!("env: {{ NEXT: \"1\" }}\n{slow}"));
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("on trial", |status| status["state"] == "holding");
+    assert!(following.try_wait().expect("asked").is_none(), "it follows");
+
+    // Somebody else holds the database: a token is known all the same, and traffic goes back at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let database = host.data().join("journal.db");
+    let holder = runtime.block_on(async {
+        use sqlx::ConnectOptions;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+        let mut holder = options.connect().await.expect("opened");
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.expect("held");
+        holder
+    });
+    let aborted = host.davy(&["rollout", "abort", "--token-file", path]);
+    assert_eq!(aborted.status.code(), Some(0), "{}", text(&aborted));
+    host.until("back", |status| status["router"].as_str().is_some_and(|router| router.contains("stable alone")));
+    assert!(!host.status()["stuck"].is_null(), "nothing can be written meanwhile");
+    runtime.block_on(async { sqlx::Connection::close(holder).await }).expect("let go");
+    let over = host.until("over", |status| status["state"] == "aborted");
+    assert!(over["why"].as_str().is_some_and(|why| why.contains("ci asked")), "{over:#}");
+
+    assert!(host.davy(&["token", "revoke", "ci"]).status.success());
+    let since = Instant::now();
+    while following.try_wait().expect("asked").is_none() {
+        assert!(since.elapsed() < Duration::from_secs(60), "it still follows");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    host.down();
+}

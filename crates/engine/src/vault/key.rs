@@ -58,7 +58,8 @@ impl KeyFile {
         let mode = fs::metadata(&self.path).map_err(|error| Error::never(&tried, error))?.permissions().mode();
         if mode & 0o077 != 0 {
             let happened = format!("others can read it: its mode is {:o}", mode & 0o777);
-            let hint = format!("chmod 600 {}; if others may have read it, set new secrets", self.path.display());
+            let hint =
+                format!("chmod 600 {}; if others may have read it, replace what it protects", self.path.display());
             return Err(Error::never(tried, happened).hint(hint));
         }
         match parse(text.trim()) {
@@ -79,6 +80,9 @@ impl KeyFile {
         let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.path);
         let written =
             made.and_then(|mut file| file.write_all(format!("{}\n", *text).as_bytes()).and_then(|()| file.sync_all()));
+        // A key that a power cut takes away would take everything with it that it encrypted.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let written = written.and_then(|()| fs::File::open(folder)?.sync_all());
         written.map_err(|error| Error::later(tried, error).hint("see that the folder can be written"))?;
         Ok(key)
     }

@@ -589,3 +589,23 @@ async fn a_full_disk_refuses_appends_and_keeps_what_is_there() {
     assert_eq!((verified.events, verified.broken), (position, vec![]));
     journal.append(&key("logo"), position, &[applied(1)]).await.expect("with room again it goes on");
 }
+
+#[tokio::test]
+async fn a_journal_of_the_first_format_goes_on_with_all_that_is_in_it() {
+    let folder = TempDir::new().unwrap();
+    // As the version before this one left it: what it wrote, without what came since.
+    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    journal.append(&key("logo"), 0, &[applied(1), applied(2)]).await.unwrap();
+    journal.store(&batch(1)).await.unwrap();
+    journal.close().await;
+    let older = "DROP TABLE deed; DROP TABLE sealed; DROP TABLE checkpoint; PRAGMA user_version = 1;";
+    tamper(&file(&folder), older).await;
+    let error = Sqlite::open_read_only(&file(&folder)).await.err().unwrap().to_string();
+    assert!(error.contains("`davy up` brings it up to date"), "{error}");
+    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    assert_eq!(journal.stream(&key("logo")).await.unwrap().len(), 2);
+    assert_eq!(journal.verify().await.unwrap().broken, []);
+    assert_eq!(journal.deeds().await.unwrap(), (Vec::new(), true));
+    journal.append(&key("logo"), 2, &[applied(3)]).await.unwrap();
+    assert_eq!(journal.verify().await.unwrap().events, 3);
+}
