@@ -264,6 +264,24 @@ fn a_service_that_left_for_processes_needs_no_engine_any_more() {
 }
 
 #[test]
+fn down_stops_what_it_can_without_an_engine_and_says_what_it_could_not() {
+    let mut engine = Engine::start();
+    engine.image("web:1", "one", &[]);
+    let mut host = host(&engine);
+    deployed(&host, "image: web:1\n");
+    engine.end();
+    host.kill();
+    let data = host.data();
+    let words = ["down", "--data", data.to_str().expect("a plain path")];
+    let down = host.davy(&words);
+    assert!(down.status.code() == Some(1) && text(&down).contains("start the engine"), "{}", text(&down));
+    until("without a gateway", 10, || host.processes().is_empty());
+    engine.restart();
+    let again = host.davy(&words);
+    assert!(again.status.success() && engine.containers().is_empty(), "{}", text(&again));
+}
+
+#[test]
 fn a_service_leaves_a_dead_engine_for_processes() {
     let mut engine = Engine::start();
     engine.image("web:1", "one", &[]);
