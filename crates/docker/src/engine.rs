@@ -101,6 +101,7 @@ pub(crate) fn failed(tried: impl Into<String>, error: &Failure) -> Error {
         }
         Failure::DockerStreamError { error } => (error.trim().to_owned(), false),
         Failure::SocketNotFoundError(path) => (format!("there is no socket {path}"), false),
+        Failure::HyperLegacyError { err } => (format!("the engine cannot be reached: {}", causes(err)), false),
         other => (causes(other), false),
     };
     let full = happened.contains("no space left on device");

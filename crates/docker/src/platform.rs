@@ -71,6 +71,8 @@ struct Shared {
     probes: Mutex<HashMap<InstanceId, Arc<Probe>>>,
     /// One order for a service at a time.
     orders: Mutex<HashMap<ServiceKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// What was there when the engine last answered.
+    last: Mutex<HashMap<ServiceKey, Vec<Instance>>>,
     /// The last look at a service, while everything in it was well.
     calm: Mutex<HashMap<ServiceKey, (Instant, Vec<Instance>)>>,
     network: tokio::sync::Mutex<()>,
@@ -103,6 +105,7 @@ impl DockerPlatform {
             home,
             probes: Mutex::default(),
             orders: Mutex::default(),
+            last: Mutex::default(),
             calm: Mutex::default(),
             network: tokio::sync::Mutex::default(),
         };
@@ -198,8 +201,10 @@ impl DockerPlatform {
         let turn = self.order_of(&order.key);
         let _turn = turn.lock().await;
         self.shared.engaged.pass(&order.key, order.generation, &tried).await?;
-        self.shared.engaged.begin(&order.key).await?;
+        self.shared.engaged.begin(&order.key, &order.release.id).await?;
+        // What was seen before says nothing of what is ordered now.
         lock(&self.shared.calm).remove(&order.key);
+        lock(&self.shared.last).remove(&order.key);
         let docker = self.shared.engine.client().await?;
         let mut found = self.list(&docker, container::of_service(&self.shared.home, &order.key)).await?;
         found.retain(|one| one.labels.release == order.release.id);
@@ -461,10 +466,29 @@ impl DockerPlatform {
         }
     }
 
+    /// What is there; while the engine cannot be reached, what was there, and that nobody knows how it is.
     async fn observe_now(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
         if !self.shared.engaged.is(key).await {
             return Ok(Vec::new());
         }
+        match self.observe_there(key).await {
+            Ok(instances) => {
+                lock(&self.shared.last).insert(key.clone(), instances.clone());
+                Ok(instances)
+            }
+            Err(error) => {
+                let last = lock(&self.shared.last).get(key).cloned();
+                let unknown = |instance: Instance| Instance {
+                    health: Health::Unhealthy { why: format!("not known: {error}") },
+                    ..instance
+                };
+                let last = last.map(|last| last.into_iter().map(unknown).collect());
+                last.ok_or(error)
+            }
+        }
+    }
+
+    async fn observe_there(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
         if let Some((at, calm)) = lock(&self.shared.calm).get(key)
             && at.elapsed() < CALM
         {
@@ -560,7 +584,7 @@ impl Platform for DockerPlatform {
     ) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
             let tried = format!("remove {release} of {key}");
-            if !self.shared.engaged.is(key).await {
+            if !self.shared.engaged.has(key, release).await {
                 // Not the engine's business; an order that comes later than this one is still refused.
                 return self.shared.engaged.pass_by(key, generation, &tried).await;
             }
@@ -579,10 +603,10 @@ impl Platform for DockerPlatform {
             stopped?;
             let turn = self.order_of(key);
             let _turn = turn.lock().await;
-            match self.list(&docker, container::of_service(&self.shared.home, key)).await?.is_empty() {
-                true => self.shared.engaged.end(key).await,
-                false => Ok(()),
-            }
+            let there = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
+            let there = there.into_iter().map(|one| one.labels.release.as_str().to_owned()).collect();
+            lock(&self.shared.last).remove(key);
+            self.shared.engaged.settle(key, there).await
         })
     }
 

@@ -78,9 +78,10 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
     } else if home.data.exists() {
         let lock = home.lock()?;
         if !asked.keep_traffic {
-            server::places(&home)?.stop_all(server::GRACE).await?;
-            // None there is as good as one that ended.
+            let stopped = server::places(&home)?.stop_all(server::GRACE).await;
+            // None there is as good as one that ended; and it ends also where an engine cannot be reached.
             davy_gateway::Client::new(home.control()).shutdown().await.ok();
+            stopped?;
         }
         drop(lock);
     }

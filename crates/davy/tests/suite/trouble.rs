@@ -262,3 +262,52 @@ fn a_service_that_left_for_processes_needs_no_engine_any_more() {
     host.down();
     engine.restart();
 }
+
+#[test]
+fn down_stops_what_it_can_without_an_engine_and_says_what_it_could_not() {
+    let mut engine = Engine::start();
+    engine.image("web:1", "one", &[]);
+    let mut host = host(&engine);
+    deployed(&host, "image: web:1\n");
+    engine.end();
+    host.kill();
+    let data = host.data();
+    let words = ["down", "--data", data.to_str().expect("a plain path")];
+    let down = host.davy(&words);
+    assert!(down.status.code() == Some(1) && text(&down).contains("start the engine"), "{}", text(&down));
+    until("without a gateway", 10, || host.processes().is_empty());
+    engine.restart();
+    let again = host.davy(&words);
+    assert!(again.status.success() && engine.containers().is_empty(), "{}", text(&again));
+}
+
+#[test]
+fn a_service_leaves_a_dead_engine_for_processes() {
+    let mut engine = Engine::start();
+    engine.image("web:1", "one", &[]);
+    let host = host(&engine);
+    deployed(&host, "image: web:1\n");
+    // What is there is known once it was looked at; then the engine dies with all that runs on it.
+    until("seen", 20, || text(&host.davy(&["doctor"])).contains("1 services"));
+    engine.end();
+    let load = Load::start(&host.gateway);
+    let logo = format!(
+        "service: web\ncommand: '\"{}\" logo --port $PORT'\nhealth: {{ path: /healthz, grace: 8s, interval: 200ms }}\nrollout:\n{WAYS}",
+        crate::host::DAVY
+    );
+    fs::write(host.folder.path().join("davy.yaml"), logo).expect("a file");
+    let moved = host.davy(&["deploy"]);
+    assert_eq!(moved.status.code(), Some(0), "{}", text(&moved));
+    host.until("at its last step", |status| status["weight"]["observed"] == 10_000);
+    // Stable's past is all failures: the last step is a person's.
+    let promoted = host.davy(&["rollout", "promote"]);
+    assert!(promoted.status.success(), "{}", text(&promoted));
+    host.until("on its way out", |status| status["outcome"] == "promoted" || status["state"] == "baking");
+    assert_eq!(host.get(), Some((200, "v1".to_owned())));
+    load.stop();
+    // What is left on the engine goes when it is back.
+    engine.restart();
+    until("without the old version", 60, || engine.containers().is_empty());
+    host.until("over", |status| status["state"] == "promoted");
+    host.down();
+}
