@@ -152,7 +152,7 @@ fn a_gateway_that_is_told_something_else_takes_over_in_mid_rollout_and_nobody_no
         status["canary"]["requests"].as_u64() > before["canary"]["requests"].as_u64().map(|count| count + 20)
     });
     assert_eq!((&after["id"], &after["state"]), (&before["id"], &"holding".into()));
-    assert!(std::fs::read_to_string(&log).expect("a log").contains("\"status\":200"));
+    assert!(fs::read_to_string(&log).expect("a log").contains("\"status\":200"));
     let told = text(&host.davy(&["rollout", "explain", "--json"]));
     assert!(!told.contains("router-restarted") && !told.contains("lapse"), "{told}");
     let (sent, failed) = load.stop();
