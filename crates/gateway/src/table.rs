@@ -119,6 +119,10 @@ impl Service {
         let target = match (healthy, self.fallback) {
             // A release without a healthy instance harms nobody while another can serve.
             (None, Some(fallback)) if self.healthy(fallback).is_some() => fallback,
+            // A fallback whose instances have all left cannot serve until they are back.
+            _ if self.targets[target].instances.is_empty() => {
+                (0..self.targets.len()).find(|other| self.healthy(*other).is_some()).unwrap_or(target)
+            }
             _ => target,
         };
         let instance = self.targets[target].next()?;

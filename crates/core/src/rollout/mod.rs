@@ -14,6 +14,6 @@ mod step;
 pub use effect::Effect;
 pub use event::{Batches, Cause, Event, Outcome, PauseReason, Request, RequestKind, Split};
 pub use input::{Command, Input, Look, Refusal, Sight, Traffic};
-pub use plan::{Passes, Step, plan};
+pub use plan::{Passes, Step, interrupts, plan};
 pub use state::{Ended, Next, Pause, Pending, Phase, Rollout, State};
 pub use step::step;

@@ -75,6 +75,12 @@ pub fn plan(policy: &Policy, kind: RequestKind, replicas: u32, from: Option<u32>
     if steps.is_empty() { vec![last(old)] } else { steps }
 }
 
+/// Whether a plan's old instances end before any new one serves, so that requests fail in between.
+#[must_use]
+pub fn interrupts(plan: &[Step]) -> bool {
+    plan.iter().position(|step| step.stable == 0).is_some_and(|at| at == 0 || plan[at - 1].canary == 0)
+}
+
 /// The waves of a rolling update: as many new instances as `max` has room for, once as many old ones have left as
 /// `min_healthy` allows; traffic by the number of instances; then all of it.
 fn waves(rolling: &Rolling, policy: &Policy, replicas: u32, old: u32) -> Vec<Step> {

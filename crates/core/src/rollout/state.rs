@@ -228,7 +228,7 @@ impl Rollout {
     /// Whether the old release's instances end before the new one's begin, so that requests fail in between.
     #[must_use]
     pub fn interrupts(&self) -> bool {
-        !self.is_first() && self.plan.iter().any(|step| step.stable == 0)
+        !self.is_first() && super::interrupts(&self.plan)
     }
 
     /// The state's word for a person and for JSON.
@@ -254,7 +254,7 @@ impl Rollout {
         match &self.phase {
             Phase::Starting { since } => says(
                 match self.current() {
-                    Step { stable: 0, .. } if !self.is_first() => {
+                    Step { stable: 0, .. } if self.interrupts() => {
                         "the old instances end, then the new ones become healthy: requests fail meanwhile".to_owned()
                     }
                     step => format!("{} of the new release's instances become healthy", step.canary),

@@ -271,10 +271,7 @@ impl Decision {
         self.notice_router(look);
         self.notice_pause_limit();
         self.replace_missing(look);
-        let Some(rollout) = self.state.rollout.clone() else {
-            self.serve_again(look, None);
-            return;
-        };
+        let Some(rollout) = self.state.rollout.clone() else { return self.steady(look) };
         match &rollout.phase {
             Phase::Starting { since } => self.starting(&rollout, *since, look),
             Phase::Shifting { .. } => {}
@@ -286,6 +283,22 @@ impl Decision {
             Phase::Draining { leaving, since } => self.draining(&rollout, leaving, *since, look),
             Phase::Removing { leaving, since } => self.removing(leaving, *since),
         }
+    }
+
+    /// Nothing is under way: what serves is served, also after an interruption.
+    fn steady(&mut self, look: &Look) {
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+        if let (Some(stable), Some(instances)) = (&self.state.stable, look.instances.seen())
+            && self.state.split == Some(Split::Nothing)
+        {
+            let release = stable.id.clone();
+            let healthy = of(instances, &release).any(|instance| instance.health.is_healthy());
+            if healthy && !asked && self.passed(self.state.routed_at, RETRY) {
+                self.route(None, Split::Only { release });
+            }
+            return;
+        }
+        self.serve_again(look, None);
     }
 
     /// A router that fell back by itself, or was told to while the journal could not be written.
@@ -340,8 +353,19 @@ impl Decision {
         }
         // Old instances that are still to leave hold the room of new ones.
         let crowded = self.surplus(instances).is_some_and(|surplus| !surplus.is_empty());
-        let under_way = self.state.rollout.as_ref().filter(|rollout| rollout.is_forward());
-        let held_back = under_way.filter(|_| crowded).map(|rollout| &rollout.request.release.id);
+        let held_back = self.state.rollout.as_ref().and_then(|rollout| {
+            let new = &rollout.request.release.id;
+            match rollout.from.as_ref() {
+                _ if rollout.is_forward() && crowded => Some(new),
+                // What must not run beside the new ones waits until they are gone, on the way back, too.
+                Some(old)
+                    if rollout.interrupts() && running(instances, new).next().is_some() && !rollout.is_forward() =>
+                {
+                    Some(&old.id)
+                }
+                _ => None,
+            }
+        });
         let missing = |(release, count): &(&Release, u32)| {
             let due = self.state.ordered.get(&release.id).is_none_or(|at| self.passed(*at, REORDER));
             due && Some(&release.id) != held_back && running(instances, &release.id).count() < *count as usize
@@ -421,10 +445,15 @@ impl Decision {
             return;
         }
         let step = rollout.current();
+        let canary = match step.stable {
+            // The new ones that are there carry all of it.
+            0 => Weight::ALL,
+            _ => rollout.intended,
+        };
         let split = match step.stable {
             // Nobody is left to serve: that is said, and answered 503.
-            0 => Split::Nothing,
-            _ => Split::Trial { canary: rollout.intended, without: surplus.clone() },
+            0 if rollout.intended == Weight::NONE => Split::Nothing,
+            _ => Split::Trial { canary, without: surplus.clone() },
         };
         if self.state.split.as_ref() != Some(&split) {
             return self.route(None, split);
@@ -571,13 +600,24 @@ impl Decision {
             .into_iter()
             .flatten()
             .find(|release| release.id != *leaving && self.state.stable.as_ref() == Some(release));
-        if let (Some(release), Some(instances)) = (stays, look.instances.seen()) {
-            // After an interruption the old release has to start again before it can serve.
-            let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
-            if !healthy && !self.passed(since, release.workload.health.grace) {
-                return;
+        let stays = match (stays, look.instances.seen()) {
+            // It may start only when the other is gone: nobody serves until then.
+            (Some(release), Some(instances))
+                if rollout.interrupts() && running(instances, &release.id).next().is_none() =>
+            {
+                None
             }
-        }
+            (Some(release), Some(instances)) => {
+                // Where old instances had left, they have to start again before they can serve.
+                let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
+                if !healthy && !self.passed(since, release.workload.health.grace) {
+                    return;
+                }
+                Some(release)
+            }
+            (stays, None) => stays,
+            (None, _) => None,
+        };
         let settled = stays.map_or(Split::Nothing, |release| Split::Only { release: release.id.clone() });
         let never = self.state.split.is_none() && settled == Split::Nothing;
         if self.state.split.as_ref() == Some(&settled) || never {

@@ -140,6 +140,9 @@ fn laws(world: &World, from: usize, before: &State) {
                     if *release == new.id && starting && rollout.current().stable == 0 {
                         assert_eq!(running(&old.id), 0, "the old instances end before the new ones begin");
                     }
+                    if *release == old.id && rollout.interrupts() && rollout.ending.is_some() {
+                        assert_eq!(running(&new.id), 0, "the new instances end before the old ones begin again");
+                    }
                     if *release == old.id && rollout.is_forward() {
                         assert_eq!(*count, rollout.current().stable, "no more of the old end than the step says");
                     }

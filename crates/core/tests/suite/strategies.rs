@@ -123,15 +123,46 @@ fn a_recreate_that_fails_starts_the_old_release_again() {
     }
     world.healthy = false;
     world.run(Millis::seconds(15));
-    assert_eq!(
-        world.state.rollout.as_ref().and_then(|rollout| rollout.ending.as_ref()).map(|(o, _)| *o),
-        Some(Outcome::RolledBack)
-    );
+    assert!(world.instances.iter().all(|instance| instance.release == release(1).id), "the new ones are gone");
     world.healthy = true;
     world.run(Millis::seconds(20));
     assert_eq!(world.state.last.as_ref().map(|last| last.outcome), Some(Outcome::RolledBack));
     assert_eq!(world.state.stable, Some(release(1)));
     assert!(world.instances.iter().all(|instance| instance.release == release(1).id));
+}
+
+#[test]
+fn a_rolling_update_that_replaces_in_place_serves_all_the_time() {
+    // Half of two may be missing, none be too many.
+    let mut world = asked(1, 4, strategy(4));
+    for _ in 0..60 {
+        world.run(Millis(500));
+        let serving = world.serving.as_ref().expect("served");
+        let weight =
+            |target: &davy_core::Target| if target.instances.is_empty() { 0 } else { target.weight.basis_points() };
+        assert_eq!(serving.snapshot.serve.iter().map(weight).sum::<u16>(), 10_000, "{serving:?}");
+        assert!(world.instances.len() <= 2 || world.state.rollout.is_none(), "never more than two");
+    }
+    assert_eq!(world.state.stable, Some(release(4)));
+}
+
+#[test]
+fn a_recreate_that_is_taken_back_in_its_bake_never_runs_both() {
+    let mut world = asked(1, 4, strategy(5));
+    while !world.state.rollout.as_ref().is_some_and(|rollout| rollout.promoted) {
+        world.run(Millis(500));
+    }
+    let request = world.request(1, RequestKind::Rollback);
+    world.input(&Input::Command(request)).expect("a way back");
+    world.settle();
+    for _ in 0..80 {
+        world.run(Millis(500));
+        let both = [1, 4].map(|number| world.instances.iter().any(|one| one.release == release(number).id));
+        assert_ne!(both, [true, true], "not both at the same time");
+    }
+    assert_eq!(world.state.stable, Some(release(1)));
+    assert_eq!(world.state.split, Some(Split::Only { release: release(1).id }));
+    assert_eq!(world.instances.len(), 2);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use anyhow::Context;
 use davy_config::Deployment;
 use davy_core::{
     Policy, Strategy, Weight,
-    rollout::{Passes, RequestKind, Step, plan},
+    rollout::{Passes, RequestKind, Step, interrupts, plan},
 };
 use davy_server::wire;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub(crate) fn dry_run(asked: &Deploy, json: bool) -> Result<Exit, Failure> {
         let margin = davy_judge::margin(step.weight.basis_points());
         (margin, davy_judge::forecast_requests(margin, policy.analysis.beta))
     };
-    let interrupts = steps.iter().any(|step| step.stable == 0);
+    let interrupts = interrupts(&steps);
     if json {
         let steps: Vec<_> = steps
             .iter()
