@@ -277,7 +277,7 @@ impl Holder {
             for target in &held.snapshot.serve {
                 until += target.weight.basis_points();
                 let in_flight = held.in_flight.entry(target.release.clone());
-                let in_flight = in_flight.or_insert_with(|| Arc::new(Traffic::new(key.clone()))).clone();
+                let in_flight = in_flight.or_insert_with(|| Arc::new(Traffic::new(key))).clone();
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
