@@ -2,10 +2,15 @@
 //! the disk: what it cannot take in time is dropped and counted.
 
 use crate::meters::Meters;
-use hyper::{Method, Request, Version, header};
+use hyper::{
+    Method, Request, Version,
+    header::{self, HeaderValue},
+    http::uri::PathAndQuery,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{
+    cell::RefCell,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     net::IpAddr,
@@ -19,17 +24,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lines that may wait for the disk.
-const WAITING: usize = 16 * 1024;
+/// Batches that may wait for the disk.
+const WAITING: usize = 256;
+/// A batch is handed on when it is as long, else ten times a second: the writer wakes seldom.
+const BATCH: usize = 64 * 1024;
 /// A file that is longer is put aside as `FILE.1`.
 const LONGEST: u64 = 256 * 1024 * 1024;
-/// How long a line may wait in memory.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long a batch may wait for more.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Lines of one thread on their way to the writer.
+#[derive(Debug, Default)]
+struct Batch {
+    text: Vec<u8>,
+    lines: u64,
+}
+
+thread_local! {
+    static BATCH_OF_THREAD: RefCell<Batch> = RefCell::default();
+}
+
+/// What the writer is asked.
+enum Asked {
+    Write(Batch),
+    /// Says when everything before is out.
+    Flush(SyncSender<()>),
+}
 
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct Log {
-    lines: SyncSender<Vec<u8>>,
+    batches: SyncSender<Asked>,
     reopen: Arc<AtomicBool>,
     meters: Arc<Meters>,
 }
@@ -37,14 +62,14 @@ pub(crate) struct Log {
 impl Log {
     /// To a file, or to the standard output for `-`.
     pub(crate) fn open(path: &Path, meters: Arc<Meters>) -> io::Result<Self> {
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
+        let (batches, waiting) = mpsc::sync_channel(WAITING);
         let reopen = Arc::new(AtomicBool::new(false));
         let mut sink = Sink::open(path)?;
         let (asked, counted) = (reopen.clone(), meters.clone());
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || sink.write(&waiting, &asked, &counted))?;
-        Ok(Self { lines, reopen, meters })
+        Ok(Self { batches, reopen, meters })
     }
 
     /// The file may have been moved: goes on in a new one.
@@ -52,9 +77,43 @@ impl Log {
         self.reopen.store(true, Relaxed);
     }
 
-    fn send(&self, line: Vec<u8>) {
-        if self.lines.try_send(line).is_err() {
-            self.meters.log_dropped.add();
+    /// Writes a line into this thread's batch.
+    fn line(&self, line: &Line<'_>) {
+        BATCH_OF_THREAD.with_borrow_mut(|batch| {
+            let length = batch.text.len();
+            if serde_json::to_writer(&mut batch.text, line).is_err() {
+                return batch.text.truncate(length);
+            }
+            batch.text.push(b'\n');
+            batch.lines += 1;
+            if batch.text.len() >= BATCH {
+                self.hand_on(batch);
+            }
+        });
+    }
+
+    fn hand_on(&self, batch: &mut Batch) {
+        if batch.lines == 0 {
+            return;
+        }
+        let lines = batch.lines;
+        let room = Batch { text: Vec::with_capacity(batch.text.len()), lines: 0 };
+        let full = std::mem::replace(batch, room);
+        if self.batches.try_send(Asked::Write(full)).is_err() {
+            self.meters.log_dropped.add_many(lines);
+        }
+    }
+
+    /// Hands on what this thread has.
+    pub(crate) fn flush(&self) {
+        BATCH_OF_THREAD.with_borrow_mut(|batch| self.hand_on(batch));
+    }
+
+    /// Waits a little until everything that was handed on is written.
+    pub(crate) fn finish(&self) {
+        let (done, written) = mpsc::sync_channel(1);
+        if self.batches.try_send(Asked::Flush(done)).is_ok() {
+            written.recv_timeout(Duration::from_secs(1)).ok();
         }
     }
 }
@@ -66,9 +125,9 @@ pub(crate) struct Note {
     time: Timestamp,
     began: Instant,
     client: IpAddr,
-    host: String,
+    host: Option<HeaderValue>,
     method: Method,
-    path: String,
+    path: Option<PathAndQuery>,
     protocol: &'static str,
     is_secure: bool,
     /// Of the answer's body.
@@ -79,7 +138,7 @@ pub(crate) struct Note {
 
 /// Where a request went.
 pub(crate) struct Went<'a> {
-    pub service: &'a dyn std::fmt::Display,
+    pub service: &'a str,
     pub release: &'a str,
     pub instance: &'a str,
 }
@@ -99,7 +158,7 @@ struct Line<'a> {
     /// Until the last byte of the answer was handed on.
     duration_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<String>,
+    service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     release: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,17 +170,14 @@ struct Line<'a> {
 
 impl Note {
     pub(crate) fn of<B>(log: &Arc<Log>, request: &Request<B>, client: IpAddr, is_secure: bool) -> Box<Self> {
-        let host =
-            request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         Box::new(Self {
             log: log.clone(),
             time: Timestamp::now(),
             began: Instant::now(),
             client,
-            host: host.unwrap_or_default(),
+            host: request.headers().get(header::HOST).cloned(),
             method: request.method().clone(),
-            // A query may carry what nobody else should read.
-            path: request.uri().path().to_owned(),
+            path: request.uri().path_and_query().cloned(),
             protocol: match request.version() {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2",
@@ -136,25 +192,23 @@ impl Note {
     /// The request is over.
     pub(crate) fn write(&self, status: Option<u16>, went: Option<&Went<'_>>) {
         let line = Line {
-            time: self.time.round(jiff::Unit::Microsecond).unwrap_or(self.time),
+            time: Timestamp::from_microsecond(self.time.as_microsecond()).unwrap_or(self.time),
             client: self.client,
-            host: &self.host,
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
             method: self.method.as_str(),
-            path: &self.path,
+            // A query may carry what nobody else should read.
+            path: self.path.as_ref().map_or("/", PathAndQuery::path),
             protocol: self.protocol,
             tls: self.is_secure,
             status,
             bytes: self.bytes,
             duration_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-            service: went.map(|went| went.service.to_string()),
+            service: went.map(|went| went.service),
             release: went.map(|went| went.release),
             instance: went.map(|went| went.instance),
             gateway: self.code,
         };
-        if let Ok(mut json) = serde_json::to_vec(&line) {
-            json.push(b'\n');
-            self.log.send(json);
-        }
+        self.log.line(&line);
     }
 }
 
@@ -185,7 +239,7 @@ impl Sink {
         Ok(())
     }
 
-    fn write(&mut self, waiting: &Receiver<Vec<u8>>, reopen: &AtomicBool, meters: &Meters) {
+    fn write(&mut self, waiting: &Receiver<Asked>, reopen: &AtomicBool, meters: &Meters) {
         let mut lines = 0;
         let mut due = Instant::now() + FLUSH;
         loop {
@@ -193,20 +247,22 @@ impl Sink {
             if reopen.swap(false, Relaxed) {
                 self.file = None;
             }
+            let mut told = None;
             match next {
-                Ok(line) => {
-                    self.held.extend(line);
-                    lines += 1;
-                    if self.held.len() < 64 * 1024 && Instant::now() < due {
+                Ok(Asked::Write(batch)) => {
+                    self.held.extend(batch.text);
+                    lines += batch.lines;
+                    if self.held.len() < BATCH && Instant::now() < due {
                         continue;
                     }
                 }
+                Ok(Asked::Flush(done)) => told = Some(done),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             due = Instant::now() + FLUSH;
             if let Err(error) = self.flush() {
-                (0..lines).for_each(|_| meters.log_dropped.add());
+                meters.log_dropped.add_many(lines);
                 // Said once, until it works again.
                 if !std::mem::replace(&mut self.is_failing, true) {
                     tracing::error!(%error, "the access log cannot be written; its lines are dropped");
@@ -217,6 +273,9 @@ impl Sink {
             }
             self.held.clear();
             lines = 0;
+            if let Some(done) = told {
+                done.try_send(()).ok();
+            }
         }
     }
 

@@ -92,7 +92,8 @@ pub(crate) const EDGES: [u64; 11] =
 /// All traffic of one release for as long as it is served: what is under way, and what is told as metrics.
 #[derive(Debug)]
 pub(crate) struct Traffic {
-    service: ServiceKey,
+    /// The service's name, as it is written.
+    service: String,
     /// Requests under way.
     pub in_flight: AtomicU64,
     /// By the first digit of their status; 0: no answer.
@@ -103,9 +104,9 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(service: ServiceKey) -> Self {
+    pub(crate) fn new(service: &ServiceKey) -> Self {
         Self {
-            service,
+            service: service.to_string(),
             in_flight: AtomicU64::new(0),
             answers: Default::default(),
             latency: Default::default(),

@@ -4,7 +4,7 @@
 
 use crate::{
     held::{Held, Holder},
-    sticky::Key,
+    sticky::{Failed, Key},
     table::Table,
 };
 use davy_core::{FallbackCause, InFlight, Mode, ServiceKey, Snapshot, Timestamp, Window};
@@ -38,6 +38,8 @@ pub(crate) struct HandedService {
     windows: VecDeque<Window>,
     sequence: u64,
     closed_at: Timestamp,
+    /// Clients that failed, where they stay with a release.
+    failed: Vec<u64>,
 }
 
 impl HandedService {
@@ -98,6 +100,7 @@ impl Holder {
                 held.windows = service.windows;
                 held.sequence = service.sequence;
                 held.closed_at = service.closed_at;
+                held.failed = Arc::new(Failed::of(service.failed));
             }
         }
         holder.compile();
@@ -178,6 +181,7 @@ impl Held {
             windows: self.windows.clone(),
             sequence: self.sequence,
             closed_at: self.closed_at,
+            failed: self.failed.names(),
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Held {
     epochs: Vec<Epoch>,
     pub in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
     /// Clients that failed in the rollout under way, where they stay with a release.
-    failed: Arc<Failed>,
+    pub failed: Arc<Failed>,
     traffic: BTreeMap<ReleaseId, Arc<Traffic>>,
     /// Requests under way in processes that follow.
     pub followed: BTreeMap<u64, Vec<InFlight>>,
@@ -296,7 +296,7 @@ impl Holder {
                 until += target.weight.basis_points();
                 let is_canary = target.role == Role::Canary;
                 let traffic = held.traffic.entry(target.release.clone());
-                let traffic = traffic.or_insert_with(|| Arc::new(Traffic::new(key.clone()))).clone();
+                let traffic = traffic.or_insert_with(|| Arc::new(Traffic::new(key))).clone();
                 let instances = target.instances.iter().map(|backend| {
                     let known = self.health.get(&backend.address).cloned();
                     let healthy = known.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));

@@ -11,6 +11,10 @@ impl Meter {
         self.0.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.0.load(Relaxed)
     }

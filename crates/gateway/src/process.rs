@@ -16,6 +16,7 @@ use crate::{
     meters::Meters,
     metrics::{self, Sources},
     options::Options,
+    pace::GLANCE,
     sticky::Key,
     table::Table,
     tls::Tls,
@@ -214,6 +215,7 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
         tokio::spawn(offer.lead(shared.clone()));
     }
     let mut hung_up = signal(SignalKind::hangup())?;
+    let written = log.clone();
     if let Some(log) = log {
         tokio::spawn(async move {
             while hung_up.recv().await.is_some() {
@@ -227,10 +229,20 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
         _ = terminated.recv() => {}
     }
     answering.abort();
-    if shared.holder().follows {
-        // The control socket is another's, and nothing is under way any more.
-        return Ok(());
+    // When it follows, the control socket is another's, and nothing is under way any more.
+    if !shared.holder().follows {
+        end(options, &shared).await;
     }
+    if let Some(log) = written {
+        // Each worker hands on what it has ten times a second.
+        tokio::time::sleep(2 * GLANCE).await;
+        log.finish();
+    }
+    Ok(())
+}
+
+/// Lets nobody in any more, and what is under way finish.
+async fn end(options: &Options, shared: &Shared) {
     fs::remove_file(&options.control).ok();
     shared.sockets().take();
     shared.phase(Phase::Drain);
@@ -242,7 +254,6 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
     while shared.under_way() > 0 && since.elapsed() < FINISH {
         tokio::time::sleep(written).await;
     }
-    Ok(())
 }
 
 /// Takes up certificates that changed, for ever. A folder that hangs holds nobody else up.

@@ -59,6 +59,18 @@ pub(crate) struct Sticky {
 #[derive(Debug, Default)]
 pub(crate) struct Failed(Mutex<HashSet<u64>>);
 
+impl Failed {
+    /// Those that another process has seen.
+    pub(crate) fn of(names: Vec<u64>) -> Self {
+        Self(Mutex::new(names.into_iter().collect()))
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
 /// A client that stays.
 #[derive(Debug)]
 pub(crate) struct Client {

@@ -198,6 +198,9 @@ impl Worker {
 
     fn look(&self) {
         self.connections.glance();
+        if let Some(log) = &self.log {
+            log.flush();
+        }
         self.looks.set(self.looks.get() + 1);
         if self.looks.get().is_multiple_of(60 * pace::GLANCES) {
             self.shared.tidy();

@@ -58,6 +58,19 @@ async fn every_request_has_one_line_without_what_is_secret() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_ends_has_written_its_last_lines() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("access.log");
+    let (mut gateway, _instance) = shop(&["--access-log", &path.display().to_string()], folder).await;
+    for _ in 0..50 {
+        gateway.get("/").await;
+    }
+    gateway.client.shutdown().await.unwrap();
+    assert!(gateway.child.wait().unwrap().success());
+    assert_eq!(lines(&path).len(), 50);
+}
+
+#[tokio::test]
 async fn the_log_goes_on_in_a_new_file_when_it_was_moved() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("access.log");
