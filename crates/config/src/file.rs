@@ -7,7 +7,7 @@ use crate::{
     reader::Reader,
     tree::{self, Node, Span, Value},
 };
-use davy_core::{EnvironmentName, Place, Policy, ServiceKey, ServiceName, Workload};
+use davy_core::{Analysis, EnvironmentName, Place, Policy, ServiceKey, ServiceName, Workload};
 
 /// More errors than this are not told at once: nobody reads them.
 const MOST: usize = 100;
@@ -59,6 +59,24 @@ impl File {
     #[must_use]
     pub fn environments(&self) -> &[EnvironmentName] {
         &self.environments
+    }
+
+    /// What the judge may spend and must heed.
+    #[must_use]
+    pub fn analysis(&self) -> &Analysis {
+        &self.policy.analysis
+    }
+
+    /// How a new version gets there.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How many instances.
+    #[must_use]
+    pub fn replicas(&self) -> u32 {
+        self.workload.replicas
     }
 
     /// The deployment in one environment; the only one when none is named.

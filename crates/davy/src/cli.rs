@@ -71,6 +71,11 @@ pub(crate) enum Command {
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
+    /// What a rollout of davy.yaml would cost and take, by the judge and the machine that decide
+    Simulate(Simulate),
+    /// Judge a rollout again
+    #[command(subcommand)]
+    Judge(Judge),
     /// Check and explain davy.yaml
     #[command(subcommand)]
     Config(Config),
@@ -235,6 +240,41 @@ pub(crate) enum Rollout {
     Resume(Target),
     /// Put all traffic back on stable and end it
     Abort(Target),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Requests a second, of both versions together
+    #[arg(long, default_value_t = 100)]
+    pub rate: u32,
+    /// How often stable fails, with its unit: `0.1%`
+    #[arg(long, default_value = "0.1%", value_name = "PERCENT")]
+    pub stable: String,
+    /// How often the new version fails; several are told one after the other
+    #[arg(long, value_name = "PERCENT")]
+    pub canary: Vec<String>,
+    /// How many rollouts of each
+    #[arg(long, default_value_t = 200)]
+    pub runs: u32,
+    /// Repeats the dice
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Judge {
+    /// From its stored evidence: are the verdicts the same, or what would another analysis have said?
+    Replay {
+        /// The rollout; else the last
+        rollout: Option<String>,
+        #[command(flatten)]
+        data: Data,
+        /// Judge by the `analysis` of this file instead
+        #[arg(long, value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

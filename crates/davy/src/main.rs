@@ -12,6 +12,7 @@ mod load;
 mod output;
 mod places;
 mod server;
+mod simulation;
 mod view;
 
 use clap::Parser;

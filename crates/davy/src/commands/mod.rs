@@ -7,11 +7,13 @@ mod demo;
 mod deploy;
 mod doctor;
 mod init;
+mod judge;
 mod logs;
 mod restore;
 mod rollout;
 mod secret;
 mod service;
+mod simulate;
 mod token;
 mod up;
 mod watch;
@@ -34,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Config(command) => config::run(command, json),
         Command::Init(asked) => init::run(&asked, json),
+        Command::Simulate(asked) => simulate::run(&asked, json),
         Command::Gateway { words } => up::gateway(words),
         Command::Logo { words } => up::logo(words),
         Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, json),
@@ -48,6 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
                     Command::Audit(Audit::Log) => token::log(&Client::find(&server)?, json).await,
                     Command::Audit(command) => audit::run(command, &server, json).await,
+                    Command::Judge(command) => judge::run(command, json).await,
                     Command::Backup(asked) => backup::run(&asked, json).await,
                     Command::Restore(asked) => restore::run(&asked, json).await,
                     Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,

@@ -14,6 +14,15 @@ fn serving(rest: &str) -> Host {
     host
 }
 
+/// What is stored gives the same verdicts again.
+fn replays(host: &Host) {
+    let data = host.data();
+    let replayed = host.davy(&["judge", "replay", "--json", "--data", data.to_str().expect("a plain path")]);
+    assert!(replayed.status.success(), "{}", text(&replayed));
+    let told = last(&replayed);
+    assert!(told["told"].as_u64() > Some(0) && told["told"] == told["same"], "{told}");
+}
+
 fn only(host: &Host, version: &str) {
     for _ in 0..20 {
         assert_eq!(host.get(), Some((200, version.to_owned())));
@@ -30,6 +39,7 @@ fn a_good_version_is_promoted_and_can_be_taken_back() {
     assert_eq!(last(&output)["outcome"], "promoted");
     only(&host, "v2");
     host.until("over", |status| status["state"] == "promoted");
+    replays(&host);
     let back = host.davy(&["rollback", "logo"]);
     assert!(back.status.success(), "{}", text(&back));
     host.until("back", |_| host.get() == Some((200, "v1".to_owned())));
@@ -55,6 +65,7 @@ fn a_bad_version_is_taken_back_and_told() {
     let report =
         fs::read_to_string(host.data().join("reports").join(id).join("deployment_report.md")).expect("a report");
     assert!(report.contains("Harmful"), "{report}");
+    replays(&host);
     assert!(host.davy(&["audit", "verify"]).status.success());
     host.down();
 }
@@ -177,4 +188,21 @@ fn a_killed_gateway_comes_back_with_stable_and_the_rollout_goes_on() {
     host.until("holding again", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
     load.stop();
     host.down();
+}
+
+#[test]
+fn a_simulation_says_what_a_file_would_do_and_repeats_itself() {
+    let host = Host::new();
+    host.write("v1", "rollout: { rolling: { hold: 5s } }\n");
+    let words = ["simulate", "--json", "--runs", "20", "--rate", "200", "--canary", "0.1%", "--canary", "20%"];
+    let first = host.davy(&words);
+    assert!(first.status.success(), "{}", text(&first));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&first.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["promoted"], &lines[1]["rolled_back"]), (&20.into(), &20.into()), "{lines:?}");
+    assert!(lines[1]["median_failed"].as_u64() < Some(100), "{lines:?}");
+    assert_eq!(host.davy(&words).stdout, first.stdout, "the same seed says the same");
+    let wrong = host.davy(&["simulate", "--canary", "20"]);
+    assert!(wrong.status.code() == Some(2) && text(&wrong).contains("no percentage"), "{}", text(&wrong));
 }
