@@ -3,13 +3,17 @@
 //! [`step`] turns a [`State`] and an [`Input`] into [`Event`]s or a [`Refusal`]; [`State::apply`] folds events back into
 //! the state. An event may ask for an [`Effect`]; what came of it returns as an input.
 
+mod command;
 mod effect;
 mod event;
 mod fold;
 mod input;
+mod instances;
+mod leaving;
 mod plan;
 mod state;
 mod step;
+mod trial;
 
 pub use effect::Effect;
 pub use event::{Batches, Cause, Event, Outcome, PauseReason, Request, RequestKind, Split};

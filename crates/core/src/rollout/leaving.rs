@@ -1,0 +1,128 @@
+//! The way out: traffic back, requests that end, instances that go, the end of a rollout.
+
+use super::{
+    Cause, Effect, Event, Look, Outcome, RequestKind, Rollout, Split,
+    instances::{of, running},
+    step::{Decision, RETRY},
+};
+use crate::{Mode, ReleaseId, Serving, Timestamp};
+
+impl Decision {
+    /// Puts traffic back, whatever the rollout was doing.
+    pub(super) fn end(&mut self, cause: Cause) {
+        let fallback = matches!(self.state.split, Some(Split::Trial { .. } | Split::Bake));
+        if fallback {
+            let generation = self.state.generation.next();
+            self.push(Event::RevertRequested { generation, cause });
+        } else {
+            self.push(Event::Reverted { generation: self.state.routed, cause: Some(cause) });
+        }
+    }
+
+    pub(super) fn reverting(&mut self, since: Timestamp, look: &Look) {
+        let Some(serving) = look.router.seen() else {
+            return self.revert_again(since);
+        };
+        let gone = serving.as_ref().is_none_or(|serving| matches!(serving.mode, Mode::Fallback { .. }));
+        match gone {
+            true => self.push(Event::Reverted { generation: self.state.routed, cause: None }),
+            false => self.revert_again(since),
+        }
+    }
+
+    pub(super) fn revert_again(&mut self, since: Timestamp) {
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Revert { .. }));
+        if asked || !self.passed(since, RETRY) {
+            return;
+        }
+        if let Some((_, cause)) = self.state.rollout.as_ref().and_then(|rollout| rollout.ending.clone()) {
+            let generation = self.state.generation.next();
+            self.push(Event::RevertRequested { generation, cause });
+        }
+    }
+
+    pub(super) fn settling(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
+        let stays = [Some(&rollout.request.release), rollout.from.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|release| release.id != *leaving && self.state.stable.as_ref() == Some(release));
+        let stays = match (stays, look.instances.seen()) {
+            // It may start only when the other is gone: nobody serves until then.
+            (Some(release), Some(instances))
+                if rollout.interrupts() && running(instances, &release.id).next().is_none() =>
+            {
+                None
+            }
+            (Some(release), Some(instances)) => {
+                // Where old instances had left, they have to start again before they can serve.
+                let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
+                if !healthy && !self.passed(since, release.workload.health.grace) {
+                    return;
+                }
+                Some(release)
+            }
+            (stays, None) => stays,
+            (None, _) => None,
+        };
+        let settled = stays.map_or(Split::Nothing, |release| Split::Only { release: release.id.clone() });
+        let never = self.state.split.is_none() && settled == Split::Nothing;
+        if self.state.split.as_ref() == Some(&settled) || never {
+            let confirmed = |serving: &Serving| {
+                serving.snapshot.generation >= self.state.routed
+                    && !serving.snapshot.serve.iter().any(|target| target.release == *leaving)
+            };
+            let seen = matches!(look.router.seen(), Some(Some(serving)) if confirmed(serving));
+            if never || seen {
+                return self.push(Event::Draining { release: leaving.clone() });
+            }
+        }
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+        let first = self.state.split.as_ref() != Some(&settled);
+        if !asked && (first || self.passed(since, RETRY)) {
+            self.route(None, settled);
+        }
+    }
+
+    pub(super) fn draining(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
+        let quiet = match look.router.seen() {
+            Some(Some(serving)) => serving.in_flight(leaving) == 0,
+            Some(None) => true,
+            None => false,
+        };
+        if quiet || self.passed(since, rollout.request.policy.drain) {
+            self.remove(leaving);
+        }
+    }
+
+    pub(super) fn remove(&mut self, leaving: &ReleaseId) {
+        let generation = self.state.generation.next();
+        self.push(Event::RemovalRequested { generation, release: leaving.clone() });
+    }
+
+    pub(super) fn removing(&mut self, leaving: &ReleaseId, since: Timestamp) {
+        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
+        if !asked && self.passed(since, RETRY) {
+            self.remove(leaving);
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        let Some(rollout) = &self.state.rollout else { return };
+        let (outcome, why) = match &rollout.ending {
+            Some((outcome, cause)) => (*outcome, cause.sentence()),
+            None if rollout.is_first() => (
+                Outcome::Promoted,
+                "the first deployment of the service: there was nothing to compare it with".to_owned(),
+            ),
+            None if rollout.request.kind == RequestKind::Rollback => {
+                (Outcome::Promoted, "an earlier release serves again, as asked".to_owned())
+            }
+            None => (Outcome::Promoted, "every step was passed and the last weight was held and observed".to_owned()),
+        };
+        let rollout = rollout.request.rollout.clone();
+        self.push(Event::RolloutFinished { rollout, outcome, why });
+        if let Some(request) = self.state.queued.clone() {
+            self.begin_queued(request);
+        }
+    }
+}
