@@ -2,12 +2,13 @@
 
 use crate::{
     clock::now,
+    past::{Past, Summary},
     reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
     store::BatchesDigest,
 };
 use davy_core::{
-    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Timestamp, Workload,
-    rollout::{Cause, Command, Ended, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight, State},
+    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Workload,
+    rollout::{Cause, Command, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight, State},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
@@ -26,6 +27,8 @@ const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
 
+/// So many events are read at once.
+const READ: usize = 500;
 /// As many releases of a service are kept for a rollback as places keep.
 const RELEASES: usize = 10;
 
@@ -33,6 +36,7 @@ const RELEASES: usize = 10;
 pub struct Engine {
     ports: Ports,
     services: Mutex<BTreeMap<ServiceKey, Handle>>,
+    past: tokio::sync::Mutex<Past>,
     written: watch::Sender<u64>,
 }
 
@@ -70,27 +74,6 @@ pub enum Action {
     Resume,
     /// Put traffic back.
     Abort,
-}
-
-/// One rollout in the past or present.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// Which.
-    pub rollout: RolloutId,
-    /// Of which service.
-    pub key: ServiceKey,
-    /// What it brought or brings.
-    pub release: Release,
-    /// Forward or back.
-    pub kind: RequestKind,
-    /// Who asked.
-    pub by: Actor,
-    /// When.
-    pub began: Timestamp,
-    /// When it was promoted, if it was.
-    pub promoted: Option<Timestamp>,
-    /// How it ended, once it has.
-    pub ended: Option<Ended>,
 }
 
 /// Why the engine did not do as asked.
@@ -138,7 +121,8 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn start(ports: Ports) -> Result<Self, EngineError> {
-        let engine = Self { ports, services: Mutex::new(BTreeMap::new()), written: watch::Sender::new(0) };
+        let (services, past) = Default::default();
+        let engine = Self { ports, services, past, written: watch::Sender::new(0) };
         for key in engine.ports.journal.streams().await? {
             let records = engine.ports.journal.stream(&key).await?;
             engine.adopt(&key, &records);
@@ -408,14 +392,8 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn history(&self, key: Option<&ServiceKey>) -> Result<Vec<Summary>, EngineError> {
-        let keys: Vec<ServiceKey> = match key {
-            Some(key) => vec![key.clone()],
-            None => self.services().keys().cloned().collect(),
-        };
-        let mut summaries = Vec::new();
-        for key in keys {
-            summaries.extend(summarise(&key, &self.ports.journal.stream(&key).await?));
-        }
+        let past = self.past().await?;
+        let mut summaries: Vec<Summary> = past.of(key).cloned().collect();
         summaries.sort_by(|a, b| b.rollout.cmp(&a.rollout));
         Ok(summaries)
     }
@@ -425,10 +403,21 @@ impl Engine {
     /// # Errors
     /// When it is unknown or the journal cannot be read.
     pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
-        let all = self.history(None).await?;
-        all.into_iter()
-            .find(|summary| summary.rollout == *rollout)
-            .ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+        let past = self.past().await?;
+        let found = past.of(None).find(|summary| summary.rollout == *rollout).cloned();
+        found.ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+    }
+
+    /// The past as it is written now: what was read of it before is not read again.
+    async fn past(&self) -> Result<tokio::sync::MutexGuard<'_, Past>, EngineError> {
+        let mut past = self.past.lock().await;
+        loop {
+            let records = self.ports.journal.after(past.sequence(), READ).await?;
+            records.iter().for_each(|record| past.add(record));
+            if records.len() < READ {
+                return Ok(past);
+            }
+        }
     }
 
     /// The events of one rollout.
@@ -496,48 +485,4 @@ impl Engine {
     pub fn actor() -> Actor {
         davy()
     }
-}
-
-fn summarise(key: &ServiceKey, records: &[Record]) -> Vec<Summary> {
-    let mut summaries: Vec<Summary> = Vec::new();
-    for record in records {
-        let at = record.entry.at;
-        match &record.entry.event {
-            Event::RolloutRequested { request } | Event::RolloutQueued { request } => {
-                if summaries.iter().any(|summary| summary.rollout == request.rollout) {
-                    continue;
-                }
-                summaries.push(Summary {
-                    rollout: request.rollout.clone(),
-                    key: key.clone(),
-                    release: request.release.clone(),
-                    kind: request.kind,
-                    by: request.by.clone(),
-                    began: at,
-                    promoted: None,
-                    ended: None,
-                });
-            }
-            Event::Promoted => {
-                let current = record.entry.rollout.as_ref();
-                if let Some(summary) = summaries.iter_mut().find(|summary| Some(&summary.rollout) == current) {
-                    summary.promoted = Some(at);
-                }
-            }
-            Event::RolloutFinished { rollout, outcome, why } => {
-                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
-                    let ended = Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at };
-                    summary.ended = Some(ended);
-                }
-            }
-            Event::RolloutDropped { rollout, by } => {
-                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
-                    let why = format!("rollout {by} took its place before it began");
-                    summary.ended = Some(Ended { rollout: rollout.clone(), outcome: Outcome::Superseded, why, at });
-                }
-            }
-            _ => {}
-        }
-    }
-    summaries
 }
