@@ -99,7 +99,41 @@ impl Decision {
         self.push(Event::RemovalRequested { generation, release: leaving.clone() });
     }
 
-    pub(super) fn removing(&mut self, leaving: &ReleaseId, since: Timestamp) {
+    /// Whether the old release, which had to end first, is still to serve again.
+    pub(super) fn comes_back(&self) -> bool {
+        self.state.split == Some(Split::Nothing)
+            && self.state.rollout.as_ref().is_some_and(|rollout| {
+                rollout.interrupts() && rollout.ending.is_some() && rollout.from == self.state.stable
+            })
+    }
+
+    /// The leaving release is gone: the old one starts again, and is served as soon as it can.
+    fn bring_back(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
+        let (Some(old), Some(instances)) = (&rollout.from, look.instances.seen()) else { return };
+        let healthy = of(instances, &old.id).any(|instance| instance.health.is_healthy());
+        let routing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+        if healthy && !routing && self.passed(self.state.routed_at, RETRY) {
+            let release = old.id.clone();
+            self.route(None, Split::Only { release });
+        } else if self.passed(since, old.workload.health.grace) {
+            // It goes on without the rollout: what is stable is kept running and served.
+            self.finish();
+        }
+    }
+
+    pub(super) fn removing(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
+        let gone = look.instances.seen().is_some_and(|instances| running(instances, leaving).next().is_none());
+        let removing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
+        if gone && !removing && rollout.interrupts() && rollout.ending.is_some() {
+            if self.comes_back() {
+                return self.bring_back(rollout, since, look);
+            }
+            let served = |serving: &Serving| serving.snapshot.generation >= self.state.routed;
+            let routing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
+            if !routing && matches!(look.router.seen(), Some(Some(serving)) if served(serving)) {
+                return self.finish();
+            }
+        }
         let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
         if !asked && self.passed(since, RETRY) {
             self.remove(leaving);

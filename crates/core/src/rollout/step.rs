@@ -63,7 +63,9 @@ impl Decision {
             Some(Effect::Revert { .. }) => self.push(Event::Reverted { generation: self.state.routed, cause: None }),
             Some(Effect::Remove { release, .. }) => {
                 self.push(Event::Removed { release });
-                self.finish();
+                if !self.comes_back() {
+                    self.finish();
+                }
             }
             None => {}
         }
@@ -132,7 +134,7 @@ impl Decision {
             Phase::Reverting { since } => self.reverting(*since, look),
             Phase::Settling { leaving, since } => self.settling(&rollout, leaving, *since, look),
             Phase::Draining { leaving, since } => self.draining(&rollout, leaving, *since, look),
-            Phase::Removing { leaving, since } => self.removing(leaving, *since),
+            Phase::Removing { leaving, since } => self.removing(&rollout, leaving, *since, look),
         }
     }
 
