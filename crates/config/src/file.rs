@@ -67,18 +67,6 @@ impl File {
         &self.policy.analysis
     }
 
-    /// How a new version gets there.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// How many instances.
-    #[must_use]
-    pub fn replicas(&self) -> u32 {
-        self.workload.replicas
-    }
-
     /// The deployment in one environment; the only one when none is named.
     ///
     /// # Errors

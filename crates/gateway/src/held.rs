@@ -229,14 +229,14 @@ impl Holder {
     }
 
     pub(crate) fn observe(&self, key: &ServiceKey) -> Option<Serving> {
-        self.services.get(key).map(|held| self.serving(key, held))
+        self.services.get(key).map(|held| self.serving(held))
     }
 
     fn seen(&self, key: &ServiceKey) -> Result<Serving, Error> {
         self.observe(key).ok_or_else(|| Error::never("look at the snapshot", format!("nothing is held of {key}")))
     }
 
-    fn serving(&self, _: &ServiceKey, held: &Held) -> Serving {
+    fn serving(&self, held: &Held) -> Serving {
         Serving {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),

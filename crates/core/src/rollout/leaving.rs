@@ -134,8 +134,7 @@ impl Decision {
                 return self.finish();
             }
         }
-        let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
-        if !asked && self.passed(since, RETRY) {
+        if !removing && self.passed(since, RETRY) {
             self.remove(leaving);
         }
     }
