@@ -118,6 +118,9 @@ impl State {
             }
             Event::Removed { .. } => {
                 self.pending.retain(|pending| !matches!(pending.effect, Effect::Remove { .. }));
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.cleared = true;
+                }
             }
             Event::RolloutFinished { rollout, outcome, why } => {
                 self.last = Some(Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at });
@@ -155,6 +158,7 @@ impl State {
             forced: request.kind == RequestKind::Rollback,
             refusals: 0,
             promoted: false,
+            cleared: false,
             ending: removal.then(|| (Outcome::Removed, Cause::Person { by: request.by.clone() })),
         });
         if removal {

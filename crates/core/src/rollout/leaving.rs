@@ -122,18 +122,20 @@ impl Decision {
     }
 
     pub(super) fn removing(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {
-        let gone = look.instances.seen().is_some_and(|instances| running(instances, leaving).next().is_none());
-        let removing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
-        if gone && !removing && rollout.interrupts() && rollout.ending.is_some() {
+        if rollout.cleared {
             if self.comes_back() {
                 return self.bring_back(rollout, since, look);
             }
             let served = |serving: &Serving| serving.snapshot.generation >= self.state.routed;
             let routing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
-            if !routing && matches!(look.router.seen(), Some(Some(serving)) if served(serving)) {
-                return self.finish();
+            let done = matches!(look.router.seen(), Some(Some(serving)) if served(serving));
+            if !routing && (done || self.passed(self.state.routed_at, RETRY)) {
+                // A route that was refused is asked for again when nothing is under way.
+                self.finish();
             }
+            return;
         }
+        let removing = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Remove { .. }));
         if !removing && self.passed(since, RETRY) {
             self.remove(leaving);
         }

@@ -72,6 +72,8 @@ pub struct Rollout {
     pub refusals: u32,
     /// Whether the new release serves for good.
     pub promoted: bool,
+    /// Whether the leaving release is known to be gone.
+    pub cleared: bool,
     /// Why it ends, once it does.
     pub ending: Option<(Outcome, Cause)>,
 }
