@@ -1,6 +1,6 @@
 //! An error of the file, for people and programs.
 
-use crate::Code;
+use crate::{Code, codes};
 use serde::Serialize;
 
 /// What is wrong, where, and what to do.
@@ -23,6 +23,8 @@ pub struct Diagnostic {
 
 /// The width of a terminal that shows a long line's part.
 const WIDTH: usize = 120;
+/// A line with this holds a secret, whatever else is wrong with it.
+const SLACK: &str = "hooks.slack.com/";
 /// What of a long line stands before the place.
 const BEFORE: usize = 40;
 
@@ -30,9 +32,21 @@ const BEFORE: usize = 40;
 /// cannot write to a terminal more than its text.
 #[must_use]
 pub fn render(diagnostic: &Diagnostic, text: &str, file: &str) -> String {
+    shown("error", diagnostic, text, file)
+}
+
+/// What is allowed and should be known, in the same form.
+#[must_use]
+pub fn note(diagnostic: &Diagnostic, text: &str, file: &str) -> String {
+    shown("note", diagnostic, text, file)
+}
+
+fn shown(what: &str, diagnostic: &Diagnostic, text: &str, file: &str) -> String {
     let Diagnostic { code, message, line, column, length, hint } = diagnostic;
-    let mut out = format!("error[{code}]: {message}\n --> {}:{line}:{column}\n", plain(file));
-    if let Some(source) = lines(text).nth(line - 1) {
+    let mut out = format!("{what}[{code}]: {message}\n --> {}:{line}:{column}\n", plain(file));
+    // What is wrong there may be that it holds a secret.
+    let source = lines(text).nth(line - 1).filter(|source| *code != codes::ADDRESS && !source.contains(SLACK));
+    if let Some(source) = source {
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
         let before = if *column > WIDTH - BEFORE { column - 1 - BEFORE } else { 0 };

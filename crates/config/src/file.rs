@@ -7,7 +7,7 @@ use crate::{
     reader::Reader,
     tree::{self, Node, Span, Value},
 };
-use davy_core::{Analysis, EnvironmentName, Place, Policy, ServiceKey, ServiceName, Workload};
+use davy_core::{Analysis, EnvironmentName, MetricSource, Place, Policy, Run, ServiceKey, ServiceName, Workload};
 
 /// More errors than this are not told at once: nobody reads them.
 const MOST: usize = 100;
@@ -17,12 +17,24 @@ const MOST: usize = 100;
 pub struct File {
     service: ServiceName,
     environments: Vec<EnvironmentName>,
+    /// What each of them has of its own.
+    own: Vec<Own>,
+    notes: Vec<Diagnostic>,
     workload: Workload,
     policy: Policy,
     /// Where the service's name stands.
     named: Span,
     /// Where the environments stand.
     listed: Span,
+}
+
+/// What an environment has of its own.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    /// Where its metrics are.
+    source: Option<MetricSource>,
+    /// Where its containers run.
+    engine: Option<String>,
 }
 
 /// What to deploy, where, and how it gets there.
@@ -44,12 +56,13 @@ pub struct Deployment {
 pub fn parse(bytes: &[u8]) -> Result<File, Vec<Diagnostic>> {
     let text = tree::text(bytes).map_err(|error| vec![error])?;
     let (root, errors) = tree::read(text);
-    let mut reader = Reader { errors };
+    let mut reader = Reader { errors, notes: Vec::new() };
     let file = root.and_then(|root| reader.file(&root));
+    let notes = std::mem::take(&mut reader.notes);
     reader.errors.sort_by_key(|error| (error.line, error.column));
     reader.errors.truncate(MOST);
     match file {
-        Some(file) if reader.errors.is_empty() => Ok(file),
+        Some(file) if reader.errors.is_empty() => Ok(File { notes, ..file }),
         _ => Err(reader.errors),
     }
 }
@@ -59,6 +72,12 @@ impl File {
     #[must_use]
     pub fn environments(&self) -> &[EnvironmentName] {
         &self.environments
+    }
+
+    /// What is allowed and should be known, in the order of their places.
+    #[must_use]
+    pub fn notes(&self) -> &[Diagnostic] {
+        &self.notes
     }
 
     /// What the judge may spend and must heed.
@@ -80,13 +99,13 @@ impl File {
         }
         let list = self.environments.iter().map(EnvironmentName::as_str).collect::<Vec<_>>().join(", ");
         let found = match (environment, self.environments.as_slice()) {
-            (None, [only]) => Some(only),
+            (None, [_]) => Some(0),
             (None, _) => {
                 let message = format!("the file has several environments: {list}");
                 errors.push(self.listed.error(codes::ENVIRONMENT, message, "name one with --env"));
                 None
             }
-            (Some(name), all) => all.iter().find(|known| known.as_str() == name).or_else(|| {
+            (Some(name), all) => all.iter().position(|known| known.as_str() == name).or_else(|| {
                 let message = format!("there is no environment {}", quote(name));
                 errors.push(self.listed.error(codes::ENVIRONMENT, message, format!("the file has {list}")));
                 None
@@ -94,11 +113,19 @@ impl File {
         };
         match found.filter(|_| errors.is_empty()) {
             None => Err(errors),
-            Some(environment) => Ok(Deployment {
-                key: ServiceKey { service: self.service.clone(), environment: environment.clone() },
-                workload: self.workload.clone(),
-                policy: self.policy.clone(),
-            }),
+            Some(at) => {
+                let (mut policy, mut workload) = (self.policy.clone(), self.workload.clone());
+                // Without a metric nothing is read.
+                if !policy.analysis.metrics.is_empty() {
+                    policy.analysis.source.clone_from(&self.own[at].source);
+                }
+                if let Run::Container(container) = &mut workload.run {
+                    container.engine.clone_from(&self.own[at].engine);
+                }
+                let environment = self.environments[at].clone();
+                let key = ServiceKey { service: self.service.clone(), environment };
+                Ok(Deployment { key, workload, policy })
+            }
         }
     }
 }
@@ -122,15 +149,32 @@ impl Reader {
         let environments = map.get("environments").map(|node| (self.environments(node, place), node.span));
         let (environments, listed) = match environments {
             Some((environments, span)) => (environments, span),
-            None => (EnvironmentName::new("production").into_iter().collect(), tree::TOP),
+            None => {
+                (EnvironmentName::new("production").into_iter().map(|name| (name, Own::default())).collect(), tree::TOP)
+            }
         };
+        let (environments, own): (Vec<_>, Vec<Own>) = environments.into_iter().unzip();
         let replicas = workload.as_ref().map_or(1, |workload| workload.replicas);
-        let policy = self.policy(map.get("rollout").copied(), replicas);
+        let mut policy = self.policy(map.get("rollout").copied(), replicas);
+        policy.notify = self.notify(map.get("notify").copied());
         let named = map.get("service").map_or(tree::TOP, |node| node.span);
-        Some(File { service: service?, environments, workload: workload?, policy, named, listed })
+        self.sourced(listed, &environments, &own, &policy);
+        let notes = Vec::new();
+        Some(File { service: service?, environments, own, notes, workload: workload?, policy, named, listed })
     }
 
-    fn environments(&mut self, node: &Node, place: Place) -> Vec<EnvironmentName> {
+    /// Metrics need a server in each environment: one that is not read would protect nobody.
+    fn sourced(&mut self, listed: Span, environments: &[EnvironmentName], own: &[Own], policy: &Policy) {
+        let mut without = environments.iter().zip(own).filter(|(_, own)| own.source.is_none());
+        if let Some((name, _)) = without.next().filter(|_| !policy.analysis.metrics.is_empty()) {
+            let message = format!("there are metrics, and no server to read them from in `{name}`");
+            let hint =
+                format!("add environments: {{ {name}: {{ metrics: {{ prometheus: \"http://127.0.0.1:9090\" }} }} }}");
+            self.fail::<()>(listed, codes::SOURCE, message, hint);
+        }
+    }
+
+    fn environments(&mut self, node: &Node, place: Place) -> Vec<(EnvironmentName, Own)> {
         let mut environments = Vec::new();
         let Value::Map(pairs) = &node.value else {
             let hint = "such as environments: { production: { platform: local } }";
@@ -142,8 +186,13 @@ impl Reader {
             self.fail::<()>(node.span, codes::MISSING, "`environments` names none", hint);
         }
         for (key, value) in pairs {
-            environments.extend(self.name(key, "the environment", |name| EnvironmentName::new(name)));
+            let name = self.name(key, "the environment", |name| EnvironmentName::new(name));
             let Some(map) = self.map(value, &keys::ENVIRONMENT) else { continue };
+            // One that cannot be read is told as that, not as missing, too.
+            let broken = || MetricSource { prometheus: String::new(), token: None, interval: davy_core::Millis(1) };
+            let source = map.get("metrics").map(|node| self.source(node).unwrap_or_else(broken));
+            let engine = map.get("engine").and_then(|node| self.engine(node, place));
+            environments.extend(name.map(|name| (name, Own { source, engine })));
             let Some(node) = map.get("platform") else { continue };
             match node.scalar() {
                 Some(later) if keys::LATER_PLATFORMS.contains(&later) => {

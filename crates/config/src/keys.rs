@@ -29,8 +29,9 @@ pub(crate) static FILE: Keys = Keys {
         "secrets",
         "environments",
         "rollout",
+        "notify",
     ],
-    later: &["pipeline", "notify", "slo"],
+    later: &["pipeline", "slo"],
 };
 pub(crate) static RESOURCES: Keys = Keys { path: "resources", known: &["cpu", "memory"], later: &[] };
 pub(crate) static HEALTH: Keys = Keys { path: "health", known: &["path", "grace", "interval"], later: &[] };
@@ -38,9 +39,11 @@ pub(crate) static ROUTE: Keys = Keys { path: "route", known: &["host", "path"], 
 pub(crate) static SECRET: Keys = Keys { path: "secrets", known: &["name", "file"], later: &[] };
 pub(crate) static ENVIRONMENT: Keys = Keys {
     path: "environments.NAME",
-    known: &["platform"],
-    later: &["cluster", "router", "approve", "metrics", "namespace", "region"],
+    known: &["platform", "engine", "metrics"],
+    later: &["cluster", "router", "approve", "namespace", "region"],
 };
+pub(crate) static SOURCE: Keys =
+    Keys { path: "environments.NAME.metrics", known: &["prometheus", "token", "interval"], later: &[] };
 pub(crate) static ROLLOUT: Keys = Keys {
     path: "rollout",
     known: &[
@@ -55,10 +58,10 @@ pub(crate) static ROLLOUT: Keys = Keys {
         "on-deadline",
         "pause-limit",
     ],
-    later: &["holdback"],
+    later: &[],
 };
 pub(crate) static CANARY: Keys =
-    Keys { path: "rollout.canary", known: &["steps", "scale", "sticky", "hold", "deadline"], later: &["holdback"] };
+    Keys { path: "rollout.canary", known: &["steps", "scale", "sticky", "hold", "deadline", "holdback"], later: &[] };
 pub(crate) static STEP: Keys =
     Keys { path: "rollout.canary.steps", known: &["weight", "scale", "match", "mirror"], later: &["margin"] };
 pub(crate) static MATCH: Keys =
@@ -71,20 +74,31 @@ pub(crate) static ROLLING: Keys =
 pub(crate) static RECREATE: Keys = Keys { path: "rollout.recreate", known: &["hold", "deadline"], later: &[] };
 pub(crate) static ANALYSIS: Keys = Keys {
     path: "rollout.analysis",
-    known: &["alpha", "error-rate"],
-    later: &["beta", "harm-budget", "latency", "metrics", "margin"],
+    known: &["alpha", "beta", "margin", "slo", "harm-budget", "error-rate", "latency", "metrics", "burst"],
+    later: &[],
 };
+pub(crate) static HARD: Keys = Keys { path: "rollout.analysis.harm-budget", known: &["hard"], later: &[] };
+pub(crate) static LATENCY: Keys = Keys {
+    path: "rollout.analysis.latency",
+    known: &["p50", "p90", "p95", "p99", "p99.9", "not-slower-than"],
+    later: &[],
+};
+pub(crate) static METRIC: Keys =
+    Keys { path: "rollout.analysis.metrics", known: &["name", "prometheus", "of"], later: &[] };
 pub(crate) static ERROR_RATE: Keys =
     Keys { path: "rollout.analysis.error-rate", known: &["max", "not-worse-than-stable"], later: &["margin"] };
 
+pub(crate) static NOTIFY: Keys = Keys { path: "notify", known: &["slack", "webhook", "secret", "on"], later: &[] };
+
 /// Every mapping with keys of its own.
-pub(crate) static ALL: [&Keys; 16] = [
+pub(crate) static ALL: [&Keys; 21] = [
     &FILE,
     &RESOURCES,
     &HEALTH,
     &ROUTE,
     &SECRET,
     &ENVIRONMENT,
+    &SOURCE,
     &ROLLOUT,
     &CANARY,
     &STEP,
@@ -94,7 +108,11 @@ pub(crate) static ALL: [&Keys; 16] = [
     &ROLLING,
     &RECREATE,
     &ANALYSIS,
+    &HARD,
     &ERROR_RATE,
+    &LATENCY,
+    &METRIC,
+    &NOTIFY,
 ];
 
 /// Keys of a file with an `image`: nothing enforces them on a process.

@@ -2,18 +2,23 @@
 //! this version does not enforce is refused: a limit that is parsed and not enforced is false safety.
 //!
 //! Bytes become a tree with places (`tree`), the tree becomes values (`reader`), the values a `File` (`file`, `workload`,
-//! `rollout`, `strategy`). Which key stands where is in `keys`; what each is for is in the types of `schema`.
+//! `rollout`, `strategy`, `analysis`). Which key stands where is in `keys`; what each is for is in the types of `schema`.
 
+mod analysis;
 mod codes;
 mod diagnostic;
 pub mod draft;
+mod engine;
 mod file;
 mod keys;
+mod notify;
 mod reader;
 mod reference;
 mod rollout;
 mod schema;
 mod secrets;
+mod selector;
+mod source;
 mod strategy;
 mod template;
 mod tree;
@@ -22,7 +27,7 @@ mod words;
 mod workload;
 
 pub use codes::{Code, Explanation, explain, explanations};
-pub use diagnostic::{Diagnostic, render};
+pub use diagnostic::{Diagnostic, note, render};
 pub use file::{Deployment, File, parse};
 pub use reference::reference;
 pub use schema::schema;

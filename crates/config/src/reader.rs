@@ -19,6 +19,8 @@ pub(crate) type Map<'a> = BTreeMap<&'a str, &'a Node>;
 /// Reads values and keeps what is wrong with them.
 pub(crate) struct Reader {
     pub errors: Vec<Diagnostic>,
+    /// What is allowed and should be known.
+    pub notes: Vec<Diagnostic>,
 }
 
 impl Reader {

@@ -44,15 +44,16 @@ fn rows(root: &Value, mapping: &Value, path: &str, out: &mut String) {
     }
 }
 
-/// What a property refers to.
-fn inside<'a>(root: &'a Value, property: &'a Value) -> &'a Value {
-    let reference = property["$ref"].as_str().or_else(|| property["anyOf"][0]["$ref"].as_str());
-    // Of the entries of a list, the last kind is the one with keys.
-    let entry = inside_list(root, property);
-    reference.or(entry).and_then(|reference| root.pointer(reference.trim_start_matches('#'))).unwrap_or(property)
-}
-
-fn inside_list<'a>(root: &'a Value, property: &'a Value) -> Option<&'a str> {
-    let entry = root.pointer(property["items"]["$ref"].as_str()?.trim_start_matches('#'))?;
-    entry["anyOf"].as_array()?.last()?["$ref"].as_str()
+/// The mapping that a property has or holds in the end: of several kinds the last one says most.
+fn inside<'a>(root: &'a Value, mut property: &'a Value) -> &'a Value {
+    loop {
+        let mut kinds = property["anyOf"].as_array().into_iter().flatten();
+        let kind = kinds.rfind(|kind| kind["type"] != "null");
+        let reference = property["$ref"].as_str().map(|path| path.trim_start_matches('#'));
+        let next = reference.and_then(|path| root.pointer(path)).or(kind);
+        match next.or_else(|| property.get("items")) {
+            Some(next) => property = next,
+            None => return property,
+        }
+    }
 }

@@ -1,7 +1,12 @@
-//! How a new version gets all traffic, or none: the analysis, and what is waited for. The strategy is read elsewhere.
+//! How a new version gets all traffic, or none: what is waited for. The strategy and the analysis are read elsewhere.
 
-use crate::{keys, reader::Reader, tree::Node};
-use davy_core::{Analysis, Millis, OnDeadline, Policy};
+use crate::{
+    analysis::Spans,
+    keys,
+    reader::Reader,
+    tree::{self, Node},
+};
+use davy_core::{Millis, OnDeadline, Policy};
 
 impl Reader {
     pub(crate) fn policy(&mut self, node: Option<&Node>, replicas: u32) -> Policy {
@@ -9,8 +14,10 @@ impl Reader {
         let Some(map) = node.and_then(|node| self.map(node, &keys::ROLLOUT)) else { return policy };
         self.strategy(&map, replicas, &mut policy);
         if let Some(node) = map.get("analysis") {
-            self.analysis(node, &mut policy.analysis);
+            self.analysis(node, &mut policy);
         }
+        let spans = Spans::of(&map, node.map_or(tree::TOP, |node| node.span));
+        self.provable(&spans, replicas, &policy);
         let mut set = |name: &str, least: Millis, to: &mut Millis| {
             let length = map.get(name).and_then(|node| self.duration(node, &format!("`{name}`"), least));
             *to = length.unwrap_or(*to);
@@ -27,21 +34,5 @@ impl Reader {
             None => {}
         }
         policy
-    }
-
-    fn analysis(&mut self, node: &Node, analysis: &mut Analysis) {
-        let Some(map) = self.map(node, &keys::ANALYSIS) else { return };
-        if let Some(alpha) = map.get("alpha").and_then(|node| self.decimal(node, "`alpha`", 0.5)) {
-            analysis.alpha = alpha;
-        }
-        let Some(node) = map.get("error-rate") else { return };
-        let Some(map) = self.map(node, &keys::ERROR_RATE) else { return };
-        if let Some(node) = map.get("max") {
-            analysis.max_error_rate = self.share(node, "`max`");
-        }
-        let relative = map.get("not-worse-than-stable").copied();
-        if let Some(flag) = relative.and_then(|node| self.flag(node, "`not-worse-than-stable`")) {
-            analysis.not_worse_than_stable = flag;
-        }
     }
 }

@@ -53,10 +53,14 @@ struct Davy {
     environments: Option<BTreeMap<String, Environment>>,
     /// How a new version gets all traffic, or none.
     rollout: Option<Rollout>,
+    /// Who is told of its rollouts. What is to be told is in the journal; it is sent from there, and again until it arrives or a day has passed.
+    #[schemars(extend("default" = []))]
+    notify: Option<Vec<Channel>>,
 }
 
 const NAME: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
+const NAMED: &str = r"^\$?\{?[A-Za-z_][A-Za-z0-9_]{0,127}\}?$";
 const DURATION: &str = r"^(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?(\d+(\.\d+)?ms)?$";
 const MEMORY: &str = r"^\d+(\.\d+)?(KiB|MiB|GiB|KB|MB|GB)$";
 const PERCENTAGE: &str = r"^\d+(\.\d+)?%$";
@@ -98,6 +102,37 @@ struct Secret {
     /// Whether it is given as a file that only the instance reads; the variable NAME_FILE says where.
     #[schemars(extend("default" = false))]
     file: Option<bool>,
+}
+
+/// One receiver, and what it is told.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{ "required": ["slack"] }, { "required": ["webhook"] }]))]
+struct Channel {
+    /// The name of the secret that is the address of Slack's incoming webhook, such as $SLACK_WEBHOOK.
+    #[schemars(extend("pattern" = NAMED))]
+    slack: Option<String>,
+    /// Where JSON is sent: https://HOST/PATH, http:// only on this machine; or the name of a secret that is the address, such as $HOOK.
+    #[schemars(length(min = 1))]
+    webhook: Option<String>,
+    /// The name of the secret that signs what a webhook is sent, by HMAC-SHA-256.
+    #[schemars(extend("pattern" = NAMED))]
+    secret: Option<String>,
+    /// What it is told: `started`, `waiting` (for a person), `promoted`, `rolled-back`, `aborted`, `superseded`, `removed`.
+    #[schemars(length(min = 1), extend("default" = ["waiting", "promoted", "rolled-back", "aborted"]))]
+    on: Option<Vec<Occasion>>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Occasion {
+    Started,
+    Waiting,
+    Promoted,
+    RolledBack,
+    Aborted,
+    Superseded,
+    Removed,
 }
 
 /// What a container may use.
@@ -143,6 +178,26 @@ struct Route {
 struct Environment {
     /// What runs the instances: `local`, processes on the machine of the server; `docker`, containers of its Docker engine. Without it, `docker` for an image, else `local`.
     platform: Option<Platform>,
+    /// The Docker engine that runs the containers: ssh://[USER@]HOST[:PORT], tcp://HOST[:PORT] with TLS, or unix:///PATH. Without it, the server's own.
+    #[schemars(extend("pattern" = "^(ssh|tcp|unix)://"))]
+    engine: Option<String>,
+    /// Where the metrics of `rollout.analysis` are read.
+    metrics: Option<MetricSource>,
+}
+
+/// Where metrics are read.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MetricSource {
+    /// The address of a Prometheus server: http://HOST:PORT or https://HOST, perhaps with a path.
+    #[schemars(extend("pattern" = "^https?://"))]
+    prometheus: String,
+    /// The name of the secret that is its bearer token: sent over HTTPS, or to this machine.
+    #[schemars(extend("pattern" = VARIABLE))]
+    token: Option<String>,
+    /// The time between two readings, 1s to 5m; the server's scrape interval is enough.
+    #[schemars(extend("default" = "5s"))]
+    interval: Option<Duration>,
 }
 
 #[derive(JsonSchema)]
@@ -157,7 +212,7 @@ enum Platform {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Rollout {
     /// The trial, step by step. Without a strategy, this one.
-    canary: Option<Canary>,
+    canary: Option<AnyCanary>,
     /// The new version whole beside the old one, switched at once and judged against stable's past. Takes twice the instances.
     blue_green: Option<BlueGreen>,
     /// Instance by instance, traffic by their number. Each wave is observed, none is proven.
@@ -201,8 +256,12 @@ enum OnDeadline {
 #[serde(deny_unknown_fields)]
 struct Canary {
     /// The canary's shares of traffic: rising, at least one below 100%, the last 100%, which is the promotion. At most two decimals. A step with more to say is a mapping.
-    #[schemars(length(min = 2), extend("default" = ["1%", "5%", "25%", "50%", "100%"]))]
-    steps: Option<Vec<AnyStep>>,
+    /// With `auto` the judge chooses them.
+    #[schemars(extend("default" = ["1%", "5%", "25%", "50%", "100%"]))]
+    steps: Option<Steps>,
+    /// With `steps: auto`: the share that stays with the old version until the last step; at most 50%.
+    #[schemars(extend("default" = "10%"))]
+    holdback: Option<Percentage>,
     /// Instances for steps that do not say: `all` from the first step on, or as many as each `weight` needs.
     #[schemars(extend("default" = "all"))]
     scale: Option<CanaryScale>,
@@ -215,6 +274,29 @@ struct Canary {
     /// The most time at each weight; longer than `hold`.
     #[schemars(extend("default" = "30m"))]
     deadline: Option<Duration>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum AnyCanary {
+    Auto(Auto),
+    Canary(Box<Canary>),
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum Steps {
+    Auto(Auto),
+    List(Weights),
+}
+
+#[derive(JsonSchema)]
+struct Weights(#[schemars(length(min = 2))] Vec<AnyStep>);
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Auto {
+    Auto,
 }
 
 #[derive(JsonSchema)]
@@ -332,8 +414,83 @@ struct Analysis {
     /// The chance of rolling back a healthy version, at most, over the whole rollout. Above 0, at most 0.5.
     #[schemars(extend("minimum" = 1e-9, "maximum" = 0.5, "default" = 0.01))]
     alpha: Option<f64>,
+    /// The chance of passing a step with a new version that is worse than stable by the margin. Above 0, at most 0.5.
+    #[schemars(extend("minimum" = 1e-9, "maximum" = 0.5, "default" = 0.05))]
+    beta: Option<f64>,
+    /// What a step has to prove: that the new version fails less than this more than stable, as a share of requests. Without it, by weight: 5% at 1%, 1% at 10%, 0.2% at 50%. Wider passes with less traffic.
+    margin: Option<Percentage>,
+    /// The share of requests that is promised to succeed. A failure rate above 14.4 times what it allows is a limit, as `error-rate.max` is; the lower one counts.
+    slo: Option<Percentage>,
+    /// How many failures in excess of stable's a rollout may cost, once they cannot be chance; `{ hard: 50 }` counts every failure; `off`.
+    #[schemars(extend("default" = 50))]
+    harm_budget: Option<HarmBudget>,
     /// Limits on failures: answers of 500 to 599, timeouts, refused and broken connections.
     error_rate: Option<ErrorRate>,
+    /// Limits on how long requests take; without it latency is not looked at. `latency: {}` compares it with stable's.
+    latency: Option<Latency>,
+    /// Counters of your own, at most 8, each compared with stable's. They roll back; a step is proven by failures of requests.
+    #[schemars(length(max = 8))]
+    metrics: Option<Vec<Metric>>,
+    /// How many requests one cause fails together, such as a page that asks for three things: 1 to 1000. All evidence counts for so much less.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 1))]
+    burst: Option<u32>,
+}
+
+/// Failures in excess of stable's, every failure, or none.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum HarmBudget {
+    Excess(#[schemars(range(min = 1))] u64),
+    Off(#[schemars(extend("const" = "off"))] String),
+    Hard(HardBudget),
+}
+
+/// Every failure counts, those that stable has, too.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HardBudget {
+    /// So many failures of the new version roll it back, whatever stable does. Not covered by `alpha`.
+    #[schemars(range(min = 1))]
+    hard: u64,
+}
+
+/// Limits on how long requests take. One percentile at most.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Latency {
+    /// Half of the requests may take longer than this, and no more.
+    p50: Option<Duration>,
+    /// 10 % of the requests may take longer than this, and no more.
+    p90: Option<Duration>,
+    /// 5 % of the requests may take longer than this, and no more.
+    p95: Option<Duration>,
+    /// 1 % of the requests may take longer than this, and no more.
+    p99: Option<Duration>,
+    /// 0.1 % of the requests may take longer than this, and no more.
+    #[serde(rename = "p99.9")]
+    p99_9: Option<Duration>,
+    /// How many times stable's latency the new version's may be, over the whole distribution: 1x to 1000x; `off`. 1.1x where `latency` does not say. 5 ms more are always allowed.
+    not_slower_than: Option<Times>,
+}
+
+/// How many times as much: 1.1x; or `off`.
+#[derive(JsonSchema)]
+#[schemars(extend("pattern" = r"^(\d+(\.\d+)?x|off)$"))]
+struct Times(String);
+
+/// A counter of failures and one of what they are failures of.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Metric {
+    /// Its name: 1 to 63 of a-z, 0-9 and -.
+    #[schemars(extend("pattern" = "^[a-z0-9-]{1,63}$"))]
+    name: String,
+    /// The failures: one counter's name with matchers of its labels, `$release` among them. Several series are added up.
+    #[schemars(extend("pattern" = r"\$release"))]
+    prometheus: String,
+    /// What they are failures of, in the same form.
+    #[schemars(extend("pattern" = r"\$release"))]
+    of: String,
 }
 
 /// Limits on failures.

@@ -17,6 +17,9 @@ const WAVE: Millis = Millis::seconds(10);
 /// How long a new version can be looked at before the switch, where nothing is given.
 const PREVIEW: Millis = Millis::seconds(60);
 
+/// What may stay with stable until the last step at most, in basis points.
+const MOST: u16 = 5_000;
+
 impl Reader {
     pub(crate) fn strategy(&mut self, map: &Map<'_>, replicas: u32, policy: &mut Policy) {
         let named = ["canary", "blue-green", "rolling", "recreate"].map(|name| map.get(name).map(|node| (name, *node)));
@@ -36,12 +39,23 @@ impl Reader {
 
     fn canary(&mut self, node: &Node, replicas: u32, policy: &mut Policy) {
         if node.scalar() == Some("auto") {
-            let hint = format!("name the steps: canary: {{ steps: {EXAMPLE} }}");
-            return self.automatic(node, hint);
+            policy.strategy = Strategy::Canary(Canary::auto(Canary::HOLDBACK));
+            policy.hold = Canary::HOLD;
+            return;
         }
         let Some(map) = self.map(node, &keys::CANARY) else { return };
         let by_weight = map.get("scale").and_then(|node| self.one_of(node, "`scale`", &["all", "weight"])) == Some(1);
-        if let (Strategy::Canary(canary), Some(node)) = (&mut policy.strategy, map.get("steps"))
+        let auto = map.get("steps").is_some_and(|node| node.scalar() == Some("auto"));
+        if let Some(node) = map.get("holdback") {
+            self.holdback(node, auto);
+        }
+        if auto {
+            let holdback = map.get("holdback").and_then(|node| self.weight(node)).unwrap_or(Canary::HOLDBACK);
+            let mut canary = Canary::auto(holdback);
+            canary.steps.iter_mut().for_each(|step| step.scale = scale(by_weight, step.weight));
+            policy.strategy = Strategy::Canary(canary);
+            policy.hold = Canary::HOLD;
+        } else if let (Strategy::Canary(canary), Some(node)) = (&mut policy.strategy, map.get("steps"))
             && let Some(steps) = self.steps(node, replicas, by_weight)
         {
             canary.steps = steps;
@@ -110,18 +124,27 @@ impl Reader {
         }
     }
 
-    fn automatic(&mut self, node: &Node, hint: String) {
-        let message = "`auto` is known, but not in this version";
-        self.fail::<()>(node.span, codes::NOT_ENFORCED, message, hint);
+    /// What stays with stable until the last step belongs to steps that the judge chooses.
+    fn holdback(&mut self, node: &Node, auto: bool) {
+        if !auto {
+            let hint = "leave it out, or write `steps: auto`";
+            self.fail::<()>(
+                node.span,
+                codes::STEPS,
+                "`holdback` is for automatic steps; yours say it themselves",
+                hint,
+            );
+        } else if let Some(weight) = self.weight(node)
+            && weight.basis_points() > MOST
+        {
+            let message = format!("`holdback` is {weight}: the canary could not even begin");
+            self.fail::<()>(node.span, codes::STEPS, message, "at most 50%, such as 10%");
+        }
     }
 
     fn steps(&mut self, node: &Node, replicas: u32, by_weight: bool) -> Option<Vec<CanaryStep>> {
-        if node.scalar() == Some("auto") {
-            self.automatic(node, format!("name the weights: {EXAMPLE}"));
-            return None;
-        }
         let Value::List(list) = &node.value else {
-            return self.kind(node, "`steps`", "a list", format!("such as steps: {EXAMPLE}"));
+            return self.kind(node, "`steps`", "a list or `auto`", format!("such as steps: {EXAMPLE}"));
         };
         let before = self.errors.len();
         let mut steps: Vec<CanaryStep> = Vec::new();

@@ -147,7 +147,7 @@ pub(crate) fn decimals(value: f64) -> String {
 }
 
 /// Digits with at most one point between them: no sign, no exponent.
-fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let (whole, decimals) = text.split_once('.').map_or((text, None), |(whole, decimals)| (whole, Some(decimals)));
     (digits(whole) && decimals.is_none_or(digits)).then(|| text.parse().ok())?

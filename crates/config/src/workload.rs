@@ -90,6 +90,7 @@ impl Reader {
             stop_signal: stop_signal.map_or(Some(None), |signal| signal.map(Some))?,
             cpu,
             memory,
+            engine: None,
         })
     }
 

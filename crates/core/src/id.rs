@@ -123,6 +123,16 @@ identifier! {
     Actor
 }
 
+impl InstanceId {
+    /// How the judge calls it: a number that stays the same for a name, on every machine and in every version.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        use sha2::Digest as _;
+        let hash = sha2::Sha256::digest(self.0.as_bytes());
+        hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
 /// One service in one environment: what a rollout moves, and the name of its journal stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceKey {

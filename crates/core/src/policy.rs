@@ -1,6 +1,6 @@
 //! How a rollout goes: what `rollout:` in the file says, with its defaults.
 
-use crate::{Canary, CanaryStep, Millis, Strategy, Weight};
+use crate::{Analysis, Canary, CanaryStep, Channel, Millis, Strategy, Weight};
 use serde::{Deserialize, Serialize};
 
 /// A strategy, and what is waited for in each.
@@ -22,6 +22,9 @@ pub struct Policy {
     pub bake: Millis,
     /// What the judge may spend and must heed.
     pub analysis: Analysis,
+    /// Who is told of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Channel>,
 }
 
 /// What happens when a step's deadline passes without proof.
@@ -34,33 +37,34 @@ pub enum OnDeadline {
     Rollback,
 }
 
-/// The judge's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Analysis {
-    /// The chance of rolling a healthy canary back, at most, over the whole rollout.
-    pub alpha: f64,
-    /// The chance of passing a step with a canary worse by its margin, at most.
-    pub beta: f64,
-    /// The canary's failure rate is not to exceed this; a fraction of requests.
-    pub max_error_rate: Option<f64>,
-    /// Whether the canary is compared with stable.
-    pub not_worse_than_stable: bool,
-}
-
 impl Default for Policy {
     /// A canary of 1, 5, 25, 50, 100 %; hold 60 s, deadline 30 min, pause, 24 h; drain 30 s, bake 15 min.
     fn default() -> Self {
         let weights = [100, 500, 2_500, 5_000, 10_000].into_iter().filter_map(|bp| Weight::new(bp).ok());
         let steps = weights.map(CanaryStep::at).collect();
         Self {
-            strategy: Strategy::Canary(Canary { steps, sticky: false }),
+            strategy: Strategy::Canary(Canary { steps, sticky: false, auto: false }),
             hold: Millis::seconds(60),
             deadline: Millis::seconds(30 * 60),
             on_deadline: OnDeadline::Pause,
             pause_limit: Millis::seconds(24 * 3600),
             drain: Millis::seconds(30),
             bake: Millis::seconds(15 * 60),
-            analysis: Analysis { alpha: 0.01, beta: 0.05, max_error_rate: None, not_worse_than_stable: true },
+            analysis: Analysis::default(),
+            notify: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// What the judge holds the rollout to.
+    #[must_use]
+    pub fn judge(&self) -> davy_judge::Policy {
+        let (sticky, auto) = match &self.strategy {
+            Strategy::Canary(canary) => (canary.sticky, canary.auto),
+            _ => (false, false),
+        };
+        let ramp = auto.then(|| self.hold.duration().as_secs_f64());
+        davy_judge::Policy { sticky, ramp, ..self.analysis.judge() }
     }
 }

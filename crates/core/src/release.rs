@@ -67,6 +67,9 @@ pub struct Container {
     pub cpu: Option<u32>,
     /// Its memory in bytes; unlimited when absent.
     pub memory: Option<u64>,
+    /// The address of the engine that runs it; the server's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 /// Where a release can run.
@@ -75,7 +78,7 @@ pub struct Container {
 pub enum Place {
     /// Processes on this machine.
     Local,
-    /// Containers of one Docker engine.
+    /// Containers of a Docker engine.
     Docker,
 }
 

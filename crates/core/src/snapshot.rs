@@ -4,11 +4,12 @@ use crate::{
     Generation, HealthCheck, InstanceId, Match, Millis, Mirror, ReleaseId, RolloutId, Route, ServiceKey, Timestamp,
     Weight,
 };
+use davy_judge::guard;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Where a service's requests go. Replaces the service's earlier snapshot if its generation is higher.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Whose requests.
     pub key: ServiceKey,
@@ -37,6 +38,12 @@ pub struct Snapshot {
     /// Whether a client stays with the release that it was given.
     #[serde(default)]
     pub sticky: bool,
+    /// What the router itself holds the canary to, at each request. The first order of a rollout is the one that counts.
+    #[serde(default)]
+    pub guard: Option<guard::Order>,
+    /// Answers that take longer are counted as [`crate::Cell::slow`].
+    #[serde(default)]
+    pub slow_over: Option<Millis>,
 }
 
 /// One release and its share.
@@ -76,7 +83,7 @@ pub struct Backend {
 }
 
 /// What a router serves for one service now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Serving {
     /// The snapshot it holds.
     pub snapshot: Snapshot,
@@ -87,6 +94,22 @@ pub struct Serving {
     pub boot: String,
     /// Requests under way, those of earlier snapshots included.
     pub in_flight: Vec<InFlight>,
+    /// What its guard found, while a canary of this snapshot's rollout is cut off.
+    #[serde(default)]
+    pub cut: Option<Cut>,
+}
+
+/// A canary that a router's guard has cut off: it gets no request again in this rollout, whatever snapshot comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// In which rollout.
+    pub rollout: RolloutId,
+    /// Which release.
+    pub release: ReleaseId,
+    /// When, by the router's wall clock.
+    pub at: Timestamp,
+    /// The counts and what they amount to.
+    pub finding: guard::Finding,
 }
 
 /// Requests under way on one instance.
@@ -141,10 +164,12 @@ pub enum FallbackCause {
     Lapse,
     /// It started from its last snapshot on disk.
     Restart,
+    /// Its own guard found the canary harmful.
+    Guard,
 }
 
 /// A snapshot that cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidSnapshot {
     /// The weights do not add up to 100 %.
     #[error("the weights add up to {0} basis points, not 10000")]
@@ -158,13 +183,20 @@ pub enum InvalidSnapshot {
     /// The same release twice.
     #[error("release {0} is listed twice")]
     Twice(ReleaseId),
+    /// A guard without a fallback would cut off to nothing.
+    #[error("a guard needs a fallback")]
+    Unguarded,
+    /// A guard that cannot keep what it is asked for.
+    #[error(transparent)]
+    Guard(#[from] guard::InvalidOrder),
 }
 
 impl Snapshot {
     /// Checks what every router may rely on.
     ///
     /// # Errors
-    /// Weights that do not add up, a fallback that is not served, a lease without a fallback, a release twice.
+    /// Weights that do not add up, a fallback that is not served, a lease without a fallback, a release twice, a guard that cannot
+    /// keep its promise.
     pub fn check(&self) -> Result<(), InvalidSnapshot> {
         let sum: u32 = self.serve.iter().map(|target| u32::from(target.weight.basis_points())).sum();
         if !self.serve.is_empty() && sum != 10_000 {
@@ -175,11 +207,15 @@ impl Snapshot {
                 return Err(InvalidSnapshot::Twice(target.release.clone()));
             }
         }
+        if let Some(guard) = &self.guard {
+            guard.check()?;
+        }
         match &self.fallback {
             Some(release) if !self.serve.iter().any(|target| target.release == *release) => {
                 Err(InvalidSnapshot::Fallback(release.clone()))
             }
             None if self.lease.is_some() => Err(InvalidSnapshot::Lease),
+            None if self.guard.is_some() => Err(InvalidSnapshot::Unguarded),
             _ => Ok(()),
         }
     }

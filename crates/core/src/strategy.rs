@@ -1,6 +1,7 @@
 //! How a new release takes over: the strategies, and what a step of a canary may ask for besides its weight.
 
 use crate::{Millis, Weight};
+use davy_judge::ramp::LADDER;
 use serde::{Deserialize, Serialize};
 
 /// How a new release takes over from the one that serves.
@@ -24,6 +25,28 @@ pub struct Canary {
     pub steps: Vec<CanaryStep>,
     /// Whether a client stays with the release that it was given, by a signed cookie.
     pub sticky: bool,
+    /// Whether the judge chooses among the steps: it begins where it may and leaves out what it need not pass through.
+    #[serde(default)]
+    pub auto: bool,
+}
+
+impl Canary {
+    /// What stays with the old release until the last automatic step, where nothing else is said.
+    pub const HOLDBACK: Weight = match Weight::new(1_000) {
+        Ok(weight) => weight,
+        Err(_) => Weight::NONE,
+    };
+    /// The hold of an automatic step, where nothing else is said: the shorter, the less a share can cost, so the more may come.
+    pub const HOLD: Millis = Millis::seconds(10);
+
+    /// The judge's ladder, with every replica there before the first request; `holdback` of requests stay with the old release
+    /// until the last step.
+    #[must_use]
+    pub fn auto(holdback: Weight) -> Self {
+        let rungs = LADDER.into_iter().filter_map(|bp| Weight::new(bp).ok()).filter(|rung| *rung < holdback.rest());
+        let weights = rungs.chain([holdback.rest(), Weight::ALL]);
+        Self { steps: weights.map(CanaryStep::at).collect(), sticky: false, auto: true }
+    }
 }
 
 /// One step of a canary.
@@ -107,6 +130,12 @@ impl Default for Rolling {
 }
 
 impl Strategy {
+    /// Whether the judge chooses among the steps.
+    #[must_use]
+    pub const fn is_automatic(&self) -> bool {
+        matches!(self, Self::Canary(Canary { auto: true, .. }))
+    }
+
     /// As written in the file.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

@@ -47,6 +47,9 @@ pub struct Cell {
     pub repeated: u64,
     /// Requests that the client broke off: nobody's failure.
     pub client_gone: u64,
+    /// Of the answered, those that took longer than the service's limit of latency; a timeout did. 0 without a limit.
+    #[serde(default)]
+    pub slow: u64,
     /// Sparse histogram of the answered: (bucket, count); see [`bucket_of`].
     pub latency: Vec<(u8, u64)>,
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
+    os::unix::process::CommandExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -60,21 +61,9 @@ pub(crate) async fn gateway(home: &Home) -> Result<(), Failure> {
     }
 }
 
-/// Tells the service manager that this process is ready, if one waits for that: the protocol of `sd_notify`.
+/// Tells the service manager that this process is ready, if one waits for that.
 pub(crate) fn ready() {
-    use std::os::{
-        linux::net::SocketAddrExt,
-        unix::{ffi::OsStrExt, net::SocketAddr, net::UnixDatagram},
-    };
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let address = match path.as_bytes().split_first() {
-        Some((b'@', name)) => SocketAddr::from_abstract_name(name),
-        _ => SocketAddr::from_pathname(&path),
-    };
-    let told = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
-    if let Err(error) = told {
-        tracing::warn!(%error, "the service manager could not be told that all is ready");
-    }
+    davy_gateway::tell_manager("READY=1");
 }
 
 /// Tells the service manager once the gateway answers on its control socket.
@@ -85,14 +74,60 @@ pub(crate) fn ready_when_it_answers(words: &[String]) -> Result<(), Failure> {
         return Ok(());
     };
     let client = davy_gateway::Client::new(control.into());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = runtime()?;
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            while client.hello().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
+        // Another process may answer there until this one has taken over.
+        runtime.block_on(answers(&client, std::process::id()));
         ready();
     });
     Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?)
+}
+
+/// Waits until a process is the gateway.
+async fn answers(client: &davy_gateway::Client, pid: u32) {
+    while !client.hello().await.is_ok_and(|hello| hello.pid == pid) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Starts a gateway from these words that takes over from the one that runs, and leaves it behind once it has. The one that
+/// runs goes on if that fails.
+pub(crate) fn reload(words: &[String]) -> Result<(), Failure> {
+    let failed = |why: String| {
+        Failure::new(Exit::Internal, "D076", format!("the gateway could not be replaced: {why}"))
+            .hint("the one before serves on; see what the new one said above")
+    };
+    let control = words.iter().position(|word| word == "--control").and_then(|at| words.get(at + 1));
+    let control = control.ok_or_else(|| Failure::new(Exit::Usage, "D072", "--reload needs --data or --control"))?;
+    let client = davy_gateway::Client::new(control.into());
+    let runtime = runtime()?;
+    if let Err(error) = runtime.block_on(client.hello()) {
+        return Err(failed(format!("none runs to take over from: {error}")));
+    }
+    let exe = std::env::current_exe().context("find the davy executable")?;
+    let mut command = std::process::Command::new(exe);
+    command.arg("gateway").arg("--take-over").args(words).stdin(std::process::Stdio::null()).process_group(0);
+    let mut next = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let since = Instant::now();
+    loop {
+        let answering = answers(&client, next.id());
+        let answered =
+            runtime.block_on(async { tokio::time::timeout(Duration::from_millis(100), answering).await.is_ok() });
+        if answered {
+            // The one before has told it, unless it is of a version that did not.
+            davy_gateway::tell_manager(&format!("MAINPID={}", next.id()));
+            return Ok(());
+        }
+        if let Ok(Some(status)) = next.try_wait() {
+            return Err(failed(format!("the new one ended: {status}")));
+        }
+        if since.elapsed() > PATIENCE {
+            next.kill().ok();
+            return Err(failed(format!("the new one was not ready within {} s", PATIENCE.as_secs())));
+        }
+    }
 }

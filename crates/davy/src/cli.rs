@@ -24,6 +24,9 @@ pub(crate) struct Server {
     /// The file with the server's token
     #[arg(long, global = true, env = "DAVY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The authority behind the server's certificate, PEM; else those that the system trusts
+    #[arg(long, global = true, env = "DAVY_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +64,9 @@ pub(crate) enum Command {
     /// What instances are given and nobody is shown
     #[command(subcommand)]
     Secret(Secret),
+    /// Whether people are told what happens
+    #[command(subcommand)]
+    Notify(Notify),
     /// Who may use the server, and for what
     #[command(subcommand)]
     Token(Token),
@@ -71,9 +77,9 @@ pub(crate) enum Command {
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
-    /// What a rollout of davy.yaml would cost and take, by the judge and the machine that decide
+    /// What rollouts would cost and take: assumed or recorded traffic, Davy's policy or those of other tools
     Simulate(Simulate),
-    /// Judge a rollout again
+    /// The judge by itself: blocks of counts, or a stored rollout
     #[command(subcommand)]
     Judge(Judge),
     /// Check and explain davy.yaml
@@ -107,6 +113,8 @@ pub(crate) enum Scenario {
     Good,
     /// The new version fails more often
     Errors,
+    /// The new version fails no more, and takes 20 ms longer to answer
+    Slow,
     /// One request a second: nothing can be proven
     Quiet,
     /// The counts never reach the judge
@@ -127,6 +135,9 @@ pub(crate) struct Demo {
     /// How often the new version fails, with its unit: `5%`
     #[arg(long, value_name = "PERCENT")]
     pub error_rate: Option<String>,
+    /// The first weight of the new version; 100 % comes next
+    #[arg(long, value_name = "PERCENT")]
+    pub weight: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -151,6 +162,8 @@ pub(crate) struct Up {
     /// Where the API listens; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDR")]
     pub listen: std::net::SocketAddr,
+    #[command(flatten)]
+    pub api: crate::api::Asked,
     /// Where the gateway listens for the services' traffic; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub gateway: std::net::SocketAddr,
@@ -244,29 +257,56 @@ pub(crate) enum Rollout {
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
-    #[command(flatten)]
-    pub file: FileArg,
     /// Requests a second, of both versions together
-    #[arg(long, default_value_t = 100)]
-    pub rate: u32,
+    #[arg(long, default_value_t = 100.0, value_name = "N")]
+    pub rate: f64,
     /// How often stable fails, with its unit: `0.1%`
     #[arg(long, default_value = "0.1%", value_name = "PERCENT")]
-    pub stable: String,
-    /// How often the new version fails; several are told one after the other
-    #[arg(long, value_name = "PERCENT")]
-    pub canary: Vec<String>,
-    /// How many rollouts of each
-    #[arg(long, default_value_t = 200)]
-    pub runs: u32,
+    pub baseline: String,
+    /// How often the new version fails, with its unit: `5%`
+    #[arg(long, default_value = "1%", value_name = "PERCENT")]
+    pub canary: String,
+    /// How many rollouts of each policy
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub runs: u64,
     /// Repeats the dice
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
+    /// The canary's weights, in place of the file's strategy: `10%,25%,50%`, or `auto`
+    #[arg(long, value_name = "PERCENTS")]
+    pub steps: Option<String>,
+    /// The least time at each weight, such as 60s
+    #[arg(long, value_name = "TIME")]
+    pub hold: Option<String>,
+    /// The most time at each weight; then it waits for a person
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+    /// The chance of a false rollback
+    #[arg(long)]
+    pub alpha: Option<f64>,
+    /// The chance of passing a step with a canary worse by its margin
+    #[arg(long)]
+    pub beta: Option<f64>,
+    /// The policy's file; else davy.yaml if there is one here, else the defaults
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// What the policies would have done to this rollout of the journal, or to the `last` one
+    #[arg(long, value_name = "ID", conflicts_with_all = ["rate", "baseline", "canary", "runs", "seed"])]
+    pub rollout: Option<String>,
+    #[command(flatten)]
+    pub data: Data,
+    /// Another policy beside or in place of Davy's: davy, check:60s,1%, interval:60s,99%,5, failure-limit:5m,95%,3, rank:50,
+    /// z-test, oracle
+    #[arg(long = "policy", value_name = "POLICY")]
+    pub policies: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Judge {
-    /// From its stored evidence: are the verdicts the same, or what would another analysis have said?
-    Replay {
+    /// Judge closed blocks, one JSON object a line, and say where the evidence stands after each
+    Replay(Replay),
+    /// Judge a stored rollout again: are the verdicts the same, or what would another analysis have said?
+    Rollout {
         /// The rollout; else the last
         rollout: Option<String>,
         #[command(flatten)]
@@ -275,6 +315,30 @@ pub(crate) enum Judge {
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The blocks; `-` for standard input
+    pub file: PathBuf,
+    /// The chance of a false rollback
+    #[arg(long, default_value_t = 0.01)]
+    pub alpha: f64,
+    /// The chance of calling a canary safe that is worse by the margin
+    #[arg(long, default_value_t = 0.05)]
+    pub beta: f64,
+    /// How many times stable's odds of failure the canary's may be, at least 1
+    #[arg(long, default_value_t = 1.0)]
+    pub odds: f64,
+    /// A limit of the canary's failure rate: `1%`, or a fraction
+    #[arg(long, value_name = "RATE")]
+    pub max_error_rate: Option<String>,
+    /// The margin that is to be proven: `0.5%`, or a fraction; else each weight's own
+    #[arg(long, value_name = "RATE")]
+    pub margin: Option<String>,
+    /// How many buckets slower than stable the canary may be
+    #[arg(long, value_name = "BUCKETS")]
+    pub shift: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -388,6 +452,23 @@ pub(crate) enum Secret {
         #[command(flatten)]
         scope: SecretScope,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Notify {
+    /// Send each channel of the file a test message: exit 0 when all arrived, 1 when not
+    Test(NotifyTest),
+    /// What is still to be told, and why it was not
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NotifyTest {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// The environment; the only one when absent
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

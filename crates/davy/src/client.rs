@@ -4,24 +4,30 @@ use crate::{
     cli::Server,
     exit::{Exit, Failure},
     home, output,
+    trust::{Trust, explain},
 };
 use anyhow::Context;
 use bytes::Bytes;
 use davy_server::wire;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(40);
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A server and the right to ask it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Client {
+    url: String,
     authority: String,
+    /// Where the connection goes.
+    address: String,
+    trust: Option<Trust>,
     token: String,
 }
 
@@ -33,12 +39,26 @@ impl Client {
             Failure::new(Exit::Unreachable, "D020", "no server is known")
                 .hint("start one with `davy up`, or give --server")
         })?;
-        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
-        let authority = authority.ok_or_else(|| {
-            Failure::new(Exit::Usage, "D021", format!("`{url}` is not an address of the form http://HOST:PORT"))
-        })?;
-        let file =
-            server.token_file.clone().or_else(|| last.filter(|last| last.url == url).map(|last| last.token_file));
+        let url = url.trim_end_matches('/').to_owned();
+        let last = last.filter(|last| last.url == url);
+        let uri = url.parse::<http::Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+        let port = uri.as_ref().and_then(|uri| match (uri.scheme_str()?, uri.port_u16()) {
+            ("http", port) => Some((false, port.unwrap_or(80))),
+            ("https", port) => Some((true, port.unwrap_or(443))),
+            _ => None,
+        });
+        let (Some(authority), Some((secure, port))) = (uri.as_ref().and_then(http::Uri::authority), port) else {
+            let message = format!("`{url}` is not an address of the form http://HOST:PORT or https://HOST:PORT");
+            return Err(Failure::new(Exit::Usage, "D021", message));
+        };
+        let own = last.as_ref().and_then(|last| last.tls.as_ref());
+        let trust = match secure {
+            true => Some(Trust::of(authority.host(), server.ca_file.as_deref(), own.map(|own| &*own.certificate))?),
+            false => None,
+        };
+        let address = own.map_or_else(|| format!("{}:{port}", authority.host()), |own| own.address.to_string());
+        let authority = authority.to_string();
+        let file = server.token_file.clone().or_else(|| last.map(|last| last.token_file));
         let file = file.ok_or_else(|| {
             Failure::new(Exit::Denied, "D022", "the server's token is not known").hint("give --token-file FILE")
         })?;
@@ -46,7 +66,7 @@ impl Client {
             let message = format!("cannot read the token file {}: {error}", file.display());
             Failure::new(Exit::Denied, "D023", message).hint("run as the user who ran `davy up`, or give --token-file")
         })?;
-        Ok(Self { authority, token: token.trim().to_owned() })
+        Ok(Self { url, authority, address, trust, token: token.trim().to_owned() })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -76,15 +96,8 @@ impl Client {
 
     /// The response as it comes.
     pub(crate) async fn open(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let connecting = tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(&self.authority)).await;
-        let socket = match connecting {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(self.unreachable(&error)),
-            Err(_) => return Err(self.unreachable(&"no answer in time")),
-        };
-        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
-        let (mut sender, connection) = shaken.map_err(|error| self.unreachable(&error))?;
-        tokio::spawn(connection);
+        let connecting = tokio::time::timeout(CONNECT, self.connect()).await;
+        let mut sender = connecting.map_err(|_| self.unreachable(&"no answer in time"))??;
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -96,8 +109,32 @@ impl Client {
         sender.send_request(request).await.map_err(|error| self.unreachable(&error))
     }
 
+    async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+        let connected = tokio::net::TcpStream::connect(&self.address).await;
+        let socket = connected.map_err(|error| self.unreachable(&error))?;
+        let Some(trust) = &self.trust else { return self.shake(socket).await };
+        match trust.connect(socket).await {
+            Ok(stream) => self.shake(stream).await,
+            Err(error) => {
+                let (why, hint) = explain(&error);
+                let message = format!("cannot trust the server at {}: {why}", self.url);
+                Err(Failure::new(Exit::Unreachable, "D027", message).hint(hint))
+            }
+        }
+    }
+
+    async fn shake(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|error| self.unreachable(&error))?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
     pub(crate) fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
-        let message = format!("cannot reach the server at http://{}: {why}", self.authority);
+        let message = format!("cannot reach the server at {}: {why}", self.url);
         Failure::new(Exit::Unreachable, "D024", message).hint("is it running? `davy up` starts it, `davy doctor` looks")
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -26,6 +27,17 @@ pub(crate) struct LastUp {
     pub url: String,
     pub token_file: PathBuf,
     pub data: PathBuf,
+    /// How it is reached from this machine, when it is served by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<OwnTls>,
+}
+
+/// A server of this machine that is known by a name of its certificate, which need not lead here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OwnTls {
+    pub address: SocketAddr,
+    /// Its chain: what signs itself, or carries its authority, needs no other.
+    pub certificate: PathBuf,
 }
 
 impl Home {

@@ -1,6 +1,7 @@
 //! `davy`: parses the command line, runs one command, exits with its code. The only crate that knows all places.
 
 mod apart;
+mod api;
 mod archive;
 mod cli;
 mod client;
@@ -12,7 +13,7 @@ mod load;
 mod output;
 mod places;
 mod server;
-mod simulation;
+mod trust;
 mod view;
 
 use clap::Parser;

@@ -3,29 +3,32 @@
 
 use crate::home::Home;
 use davy_core::{Digest, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Source, Workload};
-use davy_docker::DockerPlatform;
+use davy_docker::Engines;
 use davy_local::LocalPlatform;
 use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed, Vault};
 use futures_util::stream;
 use std::{path::Path, sync::Arc};
+use tokio::sync::RwLock;
 
 /// Every place of this binary.
 pub(crate) struct Places {
     local: LocalPlatform,
-    docker: DockerPlatform,
+    docker: Engines,
+    /// Whether everything was stopped. Held to read by each order, so that none is under way when it is set, or comes after.
+    stopped: RwLock<bool>,
 }
 
 impl Places {
     /// Opens them in a server's data folder; nothing is started or reached yet.
     pub(crate) fn open(home: &Home, shim: &Path) -> Result<Self, Error> {
         let local = LocalPlatform::open(davy_local::Options { data: home.data.clone(), shim: shim.to_owned() })?;
-        let docker = DockerPlatform::open(davy_docker::Options { data: home.docker(), host: None })?;
-        Ok(Self { local, docker })
+        let docker = Engines::open(home.docker())?;
+        Ok(Self { local, docker, stopped: RwLock::default() })
     }
 
     /// Lets instances have secrets.
     pub(crate) fn with_vault(self, vault: &Arc<dyn Vault>) -> Self {
-        Self { local: self.local.with_vault(vault.clone()), docker: self.docker.with_vault(vault.clone()) }
+        Self { local: self.local.with_vault(vault.clone()), docker: self.docker.with_vault(vault.clone()), ..self }
     }
 
     fn of(&self, place: Place) -> &dyn Platform {
@@ -39,17 +42,11 @@ impl Places {
         [&self.local, &self.docker]
     }
 
-    /// Stops every instance of every service.
+    /// Stops every instance of every service, and takes no order any more.
     pub(crate) async fn stop_all(&self, grace: Millis) -> Result<(), Error> {
+        *self.stopped.write().await = true;
         let local = self.local.stop_all(grace).await;
-        if self.docker.is_used() {
-            match self.docker.stop_all(grace).await {
-                Err(error) if !self.docker.is_needed() => {
-                    tracing::warn!(%error, "no service has containers any more; their network may be left");
-                }
-                stopped => stopped?,
-            }
-        }
+        self.docker.stop_all(grace).await?;
         local
     }
 }
@@ -65,7 +62,13 @@ impl Platform for Places {
     }
 
     fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
-        self.of(order.release.workload.run.place()).ensure(order)
+        Box::pin(async move {
+            let stopped = self.stopped.read().await;
+            if *stopped {
+                return Err(Error::later("start instances", "the server stops"));
+            }
+            self.of(order.release.workload.run.place()).ensure(order).await
+        })
     }
 
     fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {

@@ -1,19 +1,22 @@
 //! The server put together: journal, places, gateway, engine, API.
 
 use crate::{
+    api::Api,
     exit::{Exit, Failure},
-    home::Home,
+    home::{Home, OwnTls},
     places::Places,
 };
 use anyhow::Context;
 use davy_core::Timestamp;
 use davy_engine::{
     Access, Engine, Ledger, Ports, Vault, now,
-    store::{Signer, Sqlite},
+    store::{Signer, Store},
 };
 use davy_gateway::{Client, Features, Keeper, KeeperOptions};
+use davy_notify::Notifier;
 use davy_ports::Telemetry;
 use davy_server::Stop;
+use davy_signals::Prometheus;
 use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
@@ -24,9 +27,13 @@ pub(crate) const GRACE: davy_core::Millis = davy_core::Millis::seconds(5);
 pub(crate) struct Server {
     pub engine: Arc<Engine>,
     pub url: String,
+    /// How it is reached from this machine by TLS.
+    pub tls: Option<OwnTls>,
+    api: Api,
     pub gateway: SocketAddr,
     access: Arc<Access>,
     vault: Arc<Vault>,
+    notifier: Arc<Notifier>,
     pub gateway_tls: Option<SocketAddr>,
     listener: Option<TcpListener>,
     keeper: Arc<Keeper>,
@@ -46,7 +53,7 @@ const LATELY: davy_core::Millis = davy_core::Millis::seconds(600);
 /// What is done from time to time.
 #[derive(Clone)]
 struct Keeping {
-    journal: Sqlite,
+    journal: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
 }
@@ -85,18 +92,14 @@ impl Server {
     /// Starts everything but the API. `telemetry` stands in for the gateway's counts.
     pub(crate) async fn start(
         home: Home,
-        listen: SocketAddr,
+        api: Api,
         gateway: SocketAddr,
         features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
-        if !listen.ip().is_loopback() {
-            let message = format!("the API would listen on {listen}, which is not a loopback address, without TLS");
-            return Err(Failure::new(Exit::Usage, "D030", message).hint("use 127.0.0.1 and reach it through SSH"));
-        }
         let fresh = !home.data.exists();
         let data = home.data.clone();
-        let started = Self::assemble(home, listen, gateway, features, telemetry).await;
+        let started = Self::assemble(home, api, gateway, features, telemetry).await;
         if started.is_err() && fresh {
             // Nothing of a server that never ran is worth keeping.
             std::fs::remove_dir_all(data).ok();
@@ -106,20 +109,21 @@ impl Server {
 
     async fn assemble(
         home: Home,
-        listen: SocketAddr,
+        api: Api,
         gateway: SocketAddr,
         features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         home.create()?;
+        let listen = api.listen();
         let lock = home.lock()?;
         let token = home.token()?;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let message = format!("cannot listen on {listen} for the API: {error}");
             Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
         })?;
-        let url = format!("http://{}", listener.local_addr().context("ask for the API's address")?);
-        let journal = Sqlite::open(&home.journal()).await.map_err(|error| {
+        let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
+        let journal = Store::open(&home.journal()).await.map_err(|error| {
             let message = format!("cannot open the journal {}: {error}", home.journal().display());
             Failure::new(Exit::Internal, "D032", message)
         })?;
@@ -135,6 +139,7 @@ impl Server {
         let given: Arc<dyn davy_ports::Vault> = vault.clone();
         let signer = Arc::new(Signer::open(&home.checkpoint_key(), &home.checkpoint_public())?);
         let keeping = Keeping { journal: journal.clone(), vault: vault.clone(), signer };
+        let told = journal.clone();
         let platform = Arc::new(places(&home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;
         let keeper = Keeper::start(KeeperOptions {
@@ -153,6 +158,7 @@ impl Server {
             platform: platform.clone(),
             router: client.clone(),
             telemetry: telemetry.unwrap_or(client),
+            signals: Arc::new(Prometheus::new(given.clone())),
             reports: home.reports(),
         };
         let engine =
@@ -160,6 +166,12 @@ impl Server {
         let watched = keeper.clone();
         let watching = tokio::spawn(async move { watched.watch().await });
         let engine = Arc::new(engine);
+        let notify = davy_notify::Options {
+            private: api.notifies_private(),
+            link: api.link(&url),
+            ..davy_notify::Options::default()
+        };
+        let notifier = Notifier::start(Arc::new(told), ledger.clone(), given.clone(), engine.written(), notify);
         let (kept, of) = (keeping.clone(), engine.clone());
         let keeping_house = tokio::spawn(async move { kept.house(&of).await });
         Ok(Self {
@@ -167,9 +179,12 @@ impl Server {
             keeping_house,
             engine,
             url,
+            tls,
+            api,
             gateway: keeper.address(),
             access: Arc::new(Access::new(ledger, &token)),
             vault,
+            notifier: Arc::new(notifier),
             gateway_tls: keeper.tls(),
             listener: Some(listener),
             keeper,
@@ -184,14 +199,22 @@ impl Server {
     pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
         let listener = self.listener.take().context("the API is served once")?;
         let journal = (self.keeping.journal.clone(), self.keeping.signer.clone());
-        let options =
-            davy_server::Options { access: self.access.clone(), journal, listener, vault: self.vault.clone() };
+        let options = davy_server::Options {
+            access: self.access.clone(),
+            notifier: self.notifier.clone(),
+            journal,
+            listener,
+            tls: self.api.acceptor()?,
+            known_as: self.api.known_as(),
+            vault: self.vault.clone(),
+        };
         Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
     }
 
     /// Ends the server; and, unless traffic is kept, the gateway and every instance.
     pub(crate) async fn stop(self, keep_traffic: bool) -> Result<(), Failure> {
         self.engine.stop();
+        self.notifier.stop();
         self.watching.abort();
         self.keeping_house.abort();
         self.keeping.checkpoint().await;

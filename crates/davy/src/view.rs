@@ -4,7 +4,9 @@ use davy_core::{
     Timestamp, Weight,
     rollout::{PauseReason, RequestKind},
 };
+use davy_engine::MetricSeen;
 use davy_judge::Kind;
+use davy_ports::Tries;
 use davy_server::wire::{Counted, Rollout};
 
 /// The verdict's word.
@@ -30,8 +32,11 @@ pub(crate) fn lines(rollout: &Rollout, width: usize) -> Vec<String> {
     if !rollout.preview.is_empty() {
         lines.push(format!("  preview  {}", rollout.preview.join(", ")));
     }
-    if let Some(verdict) = &rollout.judged {
-        lines.push(format!("  verdict  {}", verdict.because));
+    for metric in &rollout.metrics {
+        lines.push(format!("  metric   {}", measured(metric)));
+    }
+    for (index, told) in rollout.explained.iter().enumerate() {
+        lines.push(format!("  {}{told}", if index == 0 { "verdict  " } else { "         " }));
     }
     if let Some(pause) = &rollout.paused {
         lines.push(format!("  paused   {}", paused(&pause.why)));
@@ -80,8 +85,25 @@ pub(crate) fn weights(rollout: &Rollout) -> String {
         .enumerate()
         .map(|(index, step)| if index == rollout.step { format!("[{step}]") } else { step.to_string() })
         .collect();
-    let path = if steps.len() > 1 { format!("   {}", steps.join(" → ")) } else { String::new() };
+    let path = if steps.len() > 1 { format!("   {}", path(&steps, rollout.step)) } else { String::new() };
     format!("{} asked, {observed}{path}", rollout.weight.intended)
+}
+
+/// The steps; of many, those about the present one, and the last.
+fn path(steps: &[String], at: usize) -> String {
+    const MOST: usize = 8;
+    if steps.len() <= MOST {
+        return steps.join(" → ");
+    }
+    let (from, to) = (at.saturating_sub(1), (at + 2).min(steps.len()));
+    let before = (from > 0).then_some("…").into_iter();
+    let about = steps.get(from..to).unwrap_or_default().iter().map(String::as_str);
+    let after = match steps.len() - to {
+        0 => Vec::new(),
+        1 => vec![steps[to].as_str()],
+        _ => vec!["…", steps[steps.len() - 1].as_str()],
+    };
+    before.chain(about).chain(after).collect::<Vec<_>>().join(" → ")
 }
 
 fn counted(counted: Counted) -> String {
@@ -92,6 +114,17 @@ fn counted(counted: Counted) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with two decimals")]
     let share = failed as f64 * 100.0 / requests as f64;
     format!("{failed} of {requests} requests failed ({share:.2} %)")
+}
+
+fn measured(metric: &MetricSeen) -> String {
+    let MetricSeen { name, canary, stable, blind } = metric;
+    match blind {
+        Some(why) => format!("{name} cannot be measured: {why}"),
+        None => {
+            let counts = |tries: &Tries| format!("{} of {} failed", tries.failed, tries.of);
+            format!("{name}: {}, stable {}", counts(canary), counts(stable))
+        }
+    }
 }
 
 fn paused(why: &PauseReason) -> String {
@@ -138,4 +171,19 @@ fn clip(line: &str, width: usize) -> String {
         return line.to_owned();
     }
     line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path;
+
+    #[test]
+    fn a_long_path_is_shown_where_it_is() {
+        let steps: Vec<String> = (0..19).map(|step| step.to_string()).collect();
+        assert_eq!(path(&steps[..3], 1), "0 → 1 → 2");
+        assert_eq!(path(&steps, 0), "0 → 1 → … → 18");
+        assert_eq!(path(&steps, 6), "… → 5 → 6 → 7 → … → 18");
+        assert_eq!(path(&steps, 16), "… → 15 → 16 → 17 → 18");
+        assert_eq!(path(&steps, 18), "… → 17 → 18");
+    }
 }

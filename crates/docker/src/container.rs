@@ -8,7 +8,7 @@ use bollard::models::{
 use davy_core::{
     Container, EnvironmentName, Health, HealthCheck, InstanceId, ReleaseId, ServiceKey, ServiceName, Timestamp,
 };
-use davy_place::{Given, known, substitute};
+use davy_place::{Given, known, myself, substitute};
 use davy_ports::{Error, Order};
 use std::{
     collections::HashMap,
@@ -128,6 +128,7 @@ pub(crate) fn body(
     let workload = &order.release.workload;
     let values = known(&workload.env, Some(port));
     let command: Vec<String> = container.command.iter().map(|word| substitute(word, &values)).collect();
+    let own = myself(&order.key, &order.release.id, &instance);
     let labels = Labels {
         key: order.key.clone(),
         release: order.release.id.clone(),
@@ -142,7 +143,13 @@ pub(crate) fn body(
         image: Some(order.release.digest.to_string()),
         cmd: (!command.is_empty()).then_some(command),
         env: Some(
-            values.iter().map(|(name, value)| format!("{name}={value}")).chain(secrets::variables(given)).collect(),
+            values
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .chain(secrets::variables(given))
+                .filter(|variable| !own.iter().any(|(name, _)| variable.split('=').next() == Some(*name)))
+                .chain(own.iter().map(|(name, value)| format!("{name}={value}")))
+                .collect(),
         ),
         user: container.user.clone(),
         stop_signal: container.stop_signal.clone(),

@@ -251,7 +251,7 @@ impl Dial {
                 let hint = if happened.contains("UnknownIssuer") {
                     format!("ca.pem in {folder} is not the authority that signed the engine's certificate")
                 } else if happened.contains("NotValidForName") {
-                    format!("the engine's certificate is for another name: name it as DOCKER_HOST does, {:?}", tls.name)
+                    format!("the engine's certificate is not for the name that you gave it, {:?}", tls.name)
                 } else if happened.contains("alert") {
                     format!("the engine refused cert.pem in {folder}: its own --tlscacert must have signed it")
                 } else {
@@ -294,7 +294,7 @@ fn origin(request: BollardRequest) -> Request<Body> {
 
 /// `[USER@]HOST[:PORT]`, as words for ssh.
 fn ssh(rest: &str) -> Result<Way, Unreachable> {
-    let hint = "write DOCKER_HOST=ssh://USER@HOST[:PORT]";
+    let hint = "write ssh://USER@HOST[:PORT]";
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (user, address) = rest.rsplit_once('@').map_or((None, rest), |(user, address)| (Some(user), address));
     let (host, port) = match address.rsplit_once(':') {
@@ -322,7 +322,7 @@ fn ssh(rest: &str) -> Result<Way, Unreachable> {
 }
 
 fn tcp(rest: &str) -> Result<Way, Unreachable> {
-    let hint = "write DOCKER_HOST=tcp://HOST:2376";
+    let hint = "write tcp://HOST:2376";
     let address = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -343,6 +343,9 @@ fn tcp(rest: &str) -> Result<Way, Unreachable> {
     }
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
     let folder = env::var_os("DOCKER_CERT_PATH").map(PathBuf::from).or_else(home).unwrap_or_default();
+    // Several engines, each with an authority of its own: a folder for each, named after its machine.
+    let own = folder.join(&host);
+    let folder = if own.is_dir() { own } else { folder };
     let name = ServerName::try_from(host.clone()).map_err(|error| unreachable(format!("{host}: {error}"), hint))?;
     let config = Arc::new(config(&folder)?);
     Ok(Way::Tcp { host, port, tls: Some(Tls { config, name, folder }) })
@@ -350,7 +353,8 @@ fn tcp(rest: &str) -> Result<Way, Unreachable> {
 
 /// Trusts the folder's authority alone, and shows the folder's certificate.
 fn config(folder: &Path) -> Result<ClientConfig, Unreachable> {
-    let hint = "DOCKER_CERT_PATH is a folder with ca.pem, cert.pem and key.pem";
+    let hint =
+        "DOCKER_CERT_PATH is a folder with ca.pem, cert.pem and key.pem, or with a folder of these for each HOST";
     let wrong =
         |name: &str, error: &dyn Display| unreachable(format!("{}: {error}", folder.join(name).display()), hint);
     let certificates = |name: &str| {

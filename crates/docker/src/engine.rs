@@ -26,6 +26,11 @@ impl Engine {
         Self { host, client: tokio::sync::Mutex::default(), machine: tokio::sync::OnceCell::new() }
     }
 
+    /// Its address.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The client, with the version of the API that both sides speak.
     pub(crate) async fn client(&self) -> Result<Docker, Error> {
         let mut held = self.client.lock().await;
@@ -115,7 +120,9 @@ pub(crate) fn failed(tried: impl Into<String>, error: &Failure) -> Error {
             "the engine has no addresses left for a network: `docker network prune` removes those that are not used",
         ),
         (true, _) => error.hint("the disk is full: free space on it, `docker system df` shows what uses it"),
-        (_, false) => error.hint("start the engine, or say where it listens: DOCKER_HOST=unix:///PATH davy up"),
+        (_, false) => error.hint(
+            "start the engine, or say where it listens: `engine` in the file, or DOCKER_HOST=unix:///PATH davy up",
+        ),
         _ => error,
     }
 }

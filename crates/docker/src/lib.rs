@@ -1,4 +1,4 @@
-//! The place where instances are containers of one Docker engine.
+//! The place where instances are containers, of one Docker engine or of several.
 //!
 //! What is deployed is named by its digest first ([`DockerPlatform`]'s `prepare`): an image of a registry by the digest that
 //! the registry gives, one that was built on the engine by its id. Containers run on a network of their own and carry
@@ -8,9 +8,11 @@ mod container;
 mod dial;
 mod engaged;
 mod engine;
+mod engines;
 mod image;
 mod logs;
 mod platform;
 mod secrets;
 
+pub use engines::Engines;
 pub use platform::{DockerPlatform, Options};

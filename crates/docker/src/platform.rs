@@ -64,6 +64,8 @@ pub struct DockerPlatform {
 
 struct Shared {
     engine: Engine,
+    /// Whether it was named, and is not just the machine's own.
+    named: bool,
     engaged: Engaged,
     used: Used,
     /// This data folder's name among all that use the engine.
@@ -99,6 +101,7 @@ impl DockerPlatform {
         let used = Used::open(data.join("images"))?;
         let home = home(&data)?;
         let shared = Shared {
+            named: host.is_some(),
             engine: Engine::new(host),
             engaged,
             used,
@@ -121,6 +124,21 @@ impl DockerPlatform {
     /// What hides the secrets of a service.
     async fn mask(&self, key: &ServiceKey) -> Mask {
         Mask::new(&self.vault.known(key).await)
+    }
+
+    /// Where the engine is.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.shared.engine.host()
+    }
+
+    /// An error that says which engine it is about, where there may be several.
+    pub(crate) fn names(&self, error: Error) -> Error {
+        let host = self.host();
+        match error.tried.contains(host) || !self.shared.named {
+            true => error,
+            false => Error { tried: format!("{} on the engine at {host}", error.tried), ..error },
+        }
     }
 
     /// Whether anything was ever ordered here: then there may be something to stop.
@@ -285,7 +303,7 @@ impl DockerPlatform {
                     "unable to find user",
                 ];
                 if text.contains("cannot assign requested address") {
-                    let hint = "the engine's machine does not have the address by which it is reached: name it in DOCKER_HOST by one that it has itself";
+                    let hint = "the engine's machine does not have the address by which it is reached: name it by one that it has itself";
                     return Err(Error::never(error.tried, error.happened).hint(hint));
                 }
                 match wrong.iter().any(|what| text.contains(what)) {

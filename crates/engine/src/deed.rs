@@ -51,6 +51,12 @@ pub enum Deed {
         /// Which.
         name: String,
     },
+    /// A message about a rollout did not arrive, and is not sent again.
+    Untold {
+        /// Which, to whom, and why.
+        #[serde(flatten)]
+        untold: davy_ports::Untold,
+    },
     /// The folder was restored from a backup.
     Restored {
         /// When the backup was made.

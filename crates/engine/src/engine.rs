@@ -2,13 +2,14 @@
 
 use crate::{
     clock::now,
-    past::{Past, Summary},
+    past::{Past, Service, Summary},
+    rate::{self, Rate},
     reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
     store::BatchesDigest,
 };
 use davy_core::{
     Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Workload,
-    rollout::{Cause, Command, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight, State},
+    rollout::{Cause, Command, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
@@ -27,8 +28,6 @@ const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
 
-/// So many events are read at once.
-const READ: usize = 500;
 /// As many releases of a service are kept for a rollback as places keep.
 const RELEASES: usize = 10;
 
@@ -36,7 +35,7 @@ const RELEASES: usize = 10;
 pub struct Engine {
     ports: Ports,
     services: Mutex<BTreeMap<ServiceKey, Handle>>,
-    past: tokio::sync::Mutex<Past>,
+    past: Arc<tokio::sync::Mutex<Past>>,
     written: watch::Sender<u64>,
 }
 
@@ -123,9 +122,8 @@ impl Engine {
     pub async fn start(ports: Ports) -> Result<Self, EngineError> {
         let (services, past) = Default::default();
         let engine = Self { ports, services, past, written: watch::Sender::new(0) };
-        for key in engine.ports.journal.streams().await? {
-            let records = engine.ports.journal.stream(&key).await?;
-            engine.adopt(&key, &records);
+        for (key, service) in engine.past().await?.services() {
+            engine.adopt(key, service.clone());
         }
         Ok(engine)
     }
@@ -134,14 +132,12 @@ impl Engine {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn adopt(&self, key: &ServiceKey, records: &[Record]) -> Handle {
+    fn adopt(&self, key: &ServiceKey, known: Service) -> Handle {
         let mut services = self.services();
         if let Some(handle) = services.get(key) {
             return handle.clone();
         }
-        let state = State::fold(records.iter().map(|record| (record.entry.at, &record.entry.event)));
-        let position = records.last().map_or(0, |record| record.position);
-        let sequence = records.last().map_or(0, |record| record.sequence);
+        let Service { state, position, sequence } = known;
         self.written.send_if_modified(|seen| {
             *seen = sequence.max(*seen);
             true
@@ -157,6 +153,7 @@ impl Engine {
             verdict: None,
             observed: None,
             seen: Default::default(),
+            metrics: Vec::new(),
             stuck: None,
             sequence,
         });
@@ -165,6 +162,7 @@ impl Engine {
         let reconciler = Reconciler {
             key: key.clone(),
             ports: self.ports.clone(),
+            past: self.past.clone(),
             state,
             position,
             sequence,
@@ -175,6 +173,7 @@ impl Engine {
             reverting,
             collector: None,
             windows: None,
+            readings: None,
             listening_since: now(),
             unstored: Default::default(),
             unwritten: None,
@@ -213,7 +212,7 @@ impl Engine {
         kind: RequestKind,
     ) -> Result<RolloutId, EngineError> {
         let rollout = RolloutId::new(uuid::Uuid::now_v7().simple().to_string());
-        let handle = self.adopt(key, &[]);
+        let handle = self.adopt(key, Service::default());
         let request = Request { rollout: rollout.clone(), release, policy, by: by.clone(), kind };
         self.command(&handle, Command::Request(request), by).await?;
         Ok(rollout)
@@ -312,23 +311,24 @@ impl Engine {
                 .find(|release| named(release) && !serving(release))
                 .ok_or_else(|| EngineError::NoRelease { key: key.clone(), to: to.clone() })?,
         };
-        let policy = summaries
-            .iter()
-            .find(|summary| summary.release.id == release.id)
-            .map(|_| self.policy_of(key, &release.id))
-            .ok_or_else(|| EngineError::NoRelease { key: key.clone(), to })?
-            .await?;
+        let last = summaries.iter().find(|summary| summary.release.id == release.id);
+        let last = last.ok_or_else(|| EngineError::NoRelease { key: key.clone(), to })?;
+        let policy = self.policy_of(&last.rollout).await?;
         let rollout = self.request(key, release, policy, by, RequestKind::Rollback).await?;
         Ok(if under_way { current.unwrap_or(rollout) } else { rollout })
     }
 
-    /// The values of secrets that a release has which runs, or which a rollback may bring back.
+    /// The values of secrets that a release has which runs, or which a rollback may bring back; and those with which metrics are read.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn pins(&self) -> Result<BTreeSet<(SecretName, Pin)>, EngineError> {
         let mut releases: Vec<Release> = Vec::new();
+        let mut tokens: Vec<davy_core::Secret> = Vec::new();
         for live in self.live() {
+            let requests = live.state.rollout.iter().map(|rollout| &rollout.request).chain(&live.state.queued);
+            let sources = requests.filter_map(|request| request.policy.analysis.source.as_ref());
+            tokens.extend(sources.filter_map(|source| source.token.clone()));
             let mut kept: Vec<Release> = live.state.wanted().into_iter().map(|(release, _)| release.clone()).collect();
             kept.extend(live.state.queued.map(|request| request.release));
             let past = self.history(Some(&live.key)).await?.into_iter().map(|summary| summary.release);
@@ -340,7 +340,7 @@ impl Engine {
             }
             releases.extend(kept.into_iter().chain(newest));
         }
-        let secrets = releases.into_iter().flat_map(|release| release.workload.secrets);
+        let secrets = releases.into_iter().flat_map(|release| release.workload.secrets).chain(tokens);
         Ok(secrets.filter_map(|secret| Some((secret.name, secret.pin?))).collect())
     }
 
@@ -356,14 +356,19 @@ impl Engine {
             live.state.stable.as_ref().or(rollout).cloned()
         };
         let release = release.ok_or(Refusal::NothingServes)?;
-        let policy = self.policy_of(key, &release.id).await?;
+        let last = self.history(Some(key)).await?.into_iter().find(|summary| summary.release.id == release.id);
+        let policy = match last {
+            Some(last) => self.policy_of(&last.rollout).await?,
+            None => Policy::default(),
+        };
         self.request(key, release, policy, by, RequestKind::Remove).await
     }
 
-    async fn policy_of(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
-        let records = self.ports.journal.stream(key).await?;
-        let policy = records.iter().rev().find_map(|record| match &record.entry.event {
-            Event::RolloutRequested { request } if request.release.id == *release => Some(request.policy.clone()),
+    /// How a rollout was to go.
+    async fn policy_of(&self, rollout: &RolloutId) -> Result<Policy, EngineError> {
+        let records = self.ports.journal.rollout(rollout).await?;
+        let policy = records.into_iter().find_map(|record| match record.entry.event {
+            Event::RolloutRequested { request } | Event::RolloutQueued { request } => Some(request.policy),
             _ => None,
         });
         Ok(policy.unwrap_or_default())
@@ -379,6 +384,12 @@ impl Engine {
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<Live> {
         self.handle(key).map(|handle| handle.live.borrow().clone())
+    }
+
+    /// How busy a service is; none where nothing of it serves, or too little of its past is known.
+    pub async fn rate(&self, key: &ServiceKey) -> Option<Rate> {
+        self.service(key)?.state.stable.as_ref()?;
+        rate::measure(self.ports.telemetry.as_ref(), key, now()).await
     }
 
     /// The service that a rollout under way belongs to.
@@ -404,20 +415,14 @@ impl Engine {
     /// When it is unknown or the journal cannot be read.
     pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
         let past = self.past().await?;
-        let found = past.of(None).find(|summary| summary.rollout == *rollout).cloned();
-        found.ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+        past.rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
     }
 
     /// The past as it is written now: what was read of it before is not read again.
     async fn past(&self) -> Result<tokio::sync::MutexGuard<'_, Past>, EngineError> {
         let mut past = self.past.lock().await;
-        loop {
-            let records = self.ports.journal.after(past.sequence(), READ).await?;
-            records.iter().for_each(|record| past.add(record));
-            if records.len() < READ {
-                return Ok(past);
-            }
-        }
+        past.read(&*self.ports.journal).await?;
+        Ok(past)
     }
 
     /// The events of one rollout.
@@ -425,9 +430,10 @@ impl Engine {
     /// # Errors
     /// When it is unknown or the journal cannot be read.
     pub async fn records(&self, rollout: &RolloutId) -> Result<Vec<Record>, EngineError> {
-        let key = self.rollout(rollout).await?.key;
-        let records = self.ports.journal.stream(&key).await?;
-        Ok(records.into_iter().filter(|record| record.entry.rollout.as_ref() == Some(rollout)).collect())
+        match self.ports.journal.rollout(rollout).await? {
+            none if none.is_empty() => Err(EngineError::NoRollout(rollout.clone())),
+            records => Ok(records),
+        }
     }
 
     /// At most `limit` events after a sequence number.
@@ -449,8 +455,8 @@ impl Engine {
     /// # Errors
     /// When it is unknown, the journal cannot be read or the file cannot be written.
     pub async fn report(&self, rollout: &RolloutId) -> Result<PathBuf, EngineError> {
-        let key = self.rollout(rollout).await?.key;
-        let written = write_report(&self.ports, &key, rollout).await;
+        self.rollout(rollout).await?;
+        let written = write_report(&self.ports, &self.past, rollout).await;
         written.map_err(|why| EngineError::Place(davy_ports::Error::later("write the report", why)))
     }
 

@@ -1,17 +1,24 @@
 //! From windows to stored batches to verdicts: the judge sees exactly what is stored, in the order it is stored.
 
+use crate::counted::Counted;
 use davy_core::{
-    Cell, Failures, Generation, Millis, Policy, Role, RolloutId, Strategy, Timestamp, Window,
+    Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Weight, Window,
     rollout::{Passes, Request, Rollout, Traffic},
 };
 use davy_judge::{Blindness, Counts, Judge, Verdict};
-use davy_ports::{Batch, Cursor};
-use std::collections::BTreeMap;
+use davy_ports::{Batch, Cursor, Interval, Measured, Reading, Tries};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Windows are merged over this time before they are stored and judged.
 const BATCH: Millis = Millis::seconds(1);
 /// A source that says nothing for so long is blind.
 const SILENCE: Millis = Millis::seconds(2);
+
+/// So much is kept of why a metric could not be read, each time.
+const WORDS: usize = 500;
+
+/// So many changes of the weight are remembered.
+const EPOCHS: usize = 32;
 
 /// Why a batch after a silence is marked.
 const SILENT: &str = "no counts arrived from the router";
@@ -23,6 +30,19 @@ pub struct Seen {
     pub requests: u64,
     /// Of these, failed.
     pub failed: u64,
+}
+
+/// What was read of one of the service's own metrics over a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MetricSeen {
+    /// Its name.
+    pub name: String,
+    /// Of the release on trial.
+    pub canary: Tries,
+    /// Of the release that served before.
+    pub stable: Tries,
+    /// Why it cannot be read now, while it cannot.
+    pub blind: Option<String>,
 }
 
 /// Gathers the windows of one rollout.
@@ -40,9 +60,15 @@ pub(crate) struct Collector {
     newest: Generation,
     cursor: Option<Cursor>,
     gap: Option<String>,
+    /// What was read of metrics and is not in a batch yet.
+    readings: Vec<Reading>,
+    /// Which weight is served since when, as far as windows tell.
+    epochs: Vec<(Timestamp, Generation, Weight)>,
+    metrics: Vec<MetricSeen>,
     ended: bool,
     heard: Option<Timestamp>,
     traffic: BTreeMap<Generation, Traffic>,
+    minute: Minute,
     canary: Seen,
     stable: Seen,
     /// Of the canary, what is no evidence: matched requests and copies.
@@ -53,15 +79,10 @@ impl Collector {
     /// For a rollout that begins.
     #[must_use]
     pub(crate) fn new(rollout: &Rollout) -> Self {
-        let Rollout { request: Request { rollout: id, policy: Policy { analysis, strategy, .. }, .. }, .. } = rollout;
-        let policy = davy_judge::Policy {
-            sticky: matches!(strategy, Strategy::Canary(canary) if canary.sticky),
-            alpha: analysis.alpha,
-            beta: analysis.beta,
-            max_error_rate: analysis.max_error_rate,
-            relative: analysis.not_worse_than_stable,
-            ..davy_judge::Policy::default()
-        };
+        let Rollout { request: Request { rollout: id, policy, .. }, .. } = rollout;
+        let named = |metric: &davy_core::Metric| MetricSeen { name: metric.name.clone(), ..MetricSeen::default() };
+        let metrics = policy.analysis.metrics.iter().map(named);
+        let policy = policy.judge();
         let judged = Judge::new(policy);
         let usable = judged.is_ok();
         let judge = judged.or_else(|_| Judge::new(davy_judge::Policy::default()));
@@ -77,9 +98,13 @@ impl Collector {
             newest: Generation(0),
             cursor: None,
             gap: None,
+            readings: Vec::new(),
+            epochs: Vec::new(),
+            metrics: metrics.collect(),
             ended: false,
             heard: None,
             traffic: BTreeMap::new(),
+            minute: Minute::default(),
             canary: Seen::default(),
             stable: Seen::default(),
             aside: Seen::default(),
@@ -90,6 +115,7 @@ impl Collector {
     pub(crate) fn recover(&mut self, batches: &[Batch]) {
         for batch in batches {
             self.count(&batch.window);
+            self.remember(&batch.window);
             self.feed(batch);
             self.number = batch.number;
             self.newest = self.newest.max(batch.generation);
@@ -116,10 +142,12 @@ impl Collector {
             }
         }
         self.cursor = Some(Cursor { boot: window.boot.clone(), sequence: window.sequence });
+        self.minute.count(&window);
         if window.generation <= self.base {
             return Vec::new();
         }
         self.count(&window);
+        self.remember(&window);
         if self.ended {
             return Vec::new();
         }
@@ -149,18 +177,47 @@ impl Collector {
         if let Some(why) = &batch.blind {
             self.judge.blind(if why == SILENT { Blindness::Silence } else { Blindness::Source });
         }
-        if !batch.evidence {
-            return;
-        }
         let since = |at: Timestamp| at.since(batch.origin).0;
-        self.judge.observe(&davy_judge::Window {
+        if batch.evidence {
+            self.observe(batch);
+        }
+        for Measured { metric, seen } in &batch.metrics {
+            if let Some(told) = self.metrics.get_mut(usize::from(*metric)) {
+                let blind = seen.as_ref().err().cloned();
+                let (canary, stable) = seen.as_ref().map(|seen| (seen.canary, seen.stable)).unwrap_or_default();
+                let sum = |a: Tries, b: Tries| Tries { of: a.of + b.of, failed: a.failed + b.failed };
+                let (canary, stable) = (sum(told.canary, canary), sum(told.stable, stable));
+                *told = MetricSeen { name: std::mem::take(&mut told.name), canary, stable, blind };
+            }
+            match seen {
+                Ok(seen) => {
+                    let window = davy_judge::Window {
+                        epoch: seen.generation.0,
+                        weight: seen.weight.basis_points(),
+                        from_ms: since(seen.from),
+                        to_ms: since(seen.to),
+                        canary: Counts::answered(seen.canary.of, seen.canary.failed),
+                        stable: Counts::answered(seen.stable.of, seen.stable.failed),
+                    };
+                    self.judge.observe_metric(*metric, &window);
+                }
+                Err(_) => self.judge.blind_metric(*metric, Blindness::Source),
+            }
+        }
+    }
+
+    fn observe(&mut self, batch: &Batch) {
+        let since = |at: Timestamp| at.since(batch.origin).0;
+        let counted = Counted::of(&batch.window);
+        let window = davy_judge::Window {
             epoch: batch.generation.0,
             weight: batch.weight.basis_points(),
             from_ms: since(batch.window.from),
             to_ms: since(batch.window.to),
-            canary: counts(&batch.window, Role::Canary),
-            stable: counts(&batch.window, Role::Stable),
-        });
+            canary: counted.counts.canary,
+            stable: counted.counts.stable,
+        };
+        self.judge.observe_with(&window, &counted.details());
     }
 
     /// Says so if the source has been silent for too long.
@@ -181,7 +238,8 @@ impl Collector {
     /// What was routed in one epoch.
     #[must_use]
     pub(crate) fn traffic(&self, generation: Generation) -> Traffic {
-        self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() })
+        let known = self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() });
+        Traffic { last_minute: self.minute.requests(), ..known }
     }
 
     /// Everything seen of canary and stable, and what went to the canary as no evidence.
@@ -190,17 +248,66 @@ impl Collector {
         (self.canary, self.stable, self.aside)
     }
 
+    /// What was read of the service's own metrics.
+    #[must_use]
+    pub(crate) fn metrics(&self) -> Vec<MetricSeen> {
+        self.metrics.clone()
+    }
+
     /// Ends the gathering of evidence: gives what is open; traffic is counted on.
     pub(crate) fn close(&mut self) -> Vec<Batch> {
         self.ended = true;
         self.flush()
     }
 
+    /// Takes what was read of a metric: it goes with the next batch.
+    pub(crate) fn read(&mut self, reading: Reading) {
+        if !self.ended {
+            self.readings.push(reading);
+        }
+    }
+
+    /// What was read, put to the weight under which it was counted. A reading in whose time the weight changed is left out.
+    fn measured(&mut self) -> Vec<Measured> {
+        let epochs = &self.epochs;
+        let place = |Reading { metric, span }: Reading| {
+            let span = match span {
+                Ok(span) => span,
+                Err(error) => {
+                    let why = error.to_string().chars().take(WORDS).collect();
+                    return Some(Measured { metric, seen: Err(why) });
+                }
+            };
+            let at = epochs.iter().rposition(|(since, ..)| *since <= span.since)?;
+            let changed = epochs.get(at + 1).is_some_and(|(since, ..)| *since < span.to);
+            let (_, generation, weight) = epochs[at];
+            let (from, to, canary, stable) = (span.from.max(self.origin), span.to, span.canary, span.stable);
+            let seen = Interval { generation, weight, from, to, canary, stable };
+            (!changed && from < to).then_some(Measured { metric, seen: Ok(seen) })
+        };
+        self.readings.drain(..).filter_map(place).collect()
+    }
+
+    fn remember(&mut self, window: &Window) {
+        let present = self.epochs.last().map(|(_, generation, weight)| (*generation, *weight));
+        let newer = present.is_none_or(|(generation, _)| window.generation >= generation);
+        if newer && present != Some((window.generation, window.weight)) {
+            self.epochs.push((window.from, window.generation, window.weight));
+        }
+        // Longer ago than any reading reaches.
+        if self.epochs.len() > EPOCHS {
+            self.epochs.remove(0);
+        }
+    }
+
     fn flush(&mut self) -> Vec<Batch> {
         let newest = self.newest;
         let open = std::mem::take(&mut self.open);
+        let mut metrics = if open.is_empty() { Vec::new() } else { self.measured() };
+        let last = open.len();
         open.into_values()
-            .map(|window| {
+            .enumerate()
+            .map(|(index, window)| {
                 self.number += 1;
                 Batch {
                     rollout: self.rollout.clone(),
@@ -208,8 +315,10 @@ impl Collector {
                     generation: window.generation,
                     weight: window.weight,
                     origin: self.origin,
-                    evidence: window.generation == newest && (self.past || window.weight > davy_core::Weight::NONE),
+                    evidence: window.generation == newest && (self.past || window.weight > Weight::NONE),
                     blind: self.gap.take(),
+                    // After the newest window: an epoch's requests come before what was counted in it.
+                    metrics: if index + 1 == last { std::mem::take(&mut metrics) } else { Vec::new() },
                     window,
                 }
             })
@@ -238,15 +347,32 @@ impl Collector {
     }
 }
 
-fn counts(window: &Window, role: Role) -> Counts {
-    let cells = window.cells.iter().filter(|cell| cell.role == role);
-    cells.fold(Counts::default(), |sum, cell| Counts {
-        // Given up by the client is an end too: what is admitted and has not ended is in flight.
-        n: sum.n + cell.answered + cell.client_gone,
-        x: sum.x + cell.failures.total(),
-        admitted: sum.admitted + cell.routed,
-        repeated: sum.repeated + cell.repeated,
-    })
+/// How many requests were routed in the last minute, by the second.
+#[derive(Debug, Default)]
+struct Minute {
+    seconds: VecDeque<(u64, u64)>,
+}
+
+impl Minute {
+    fn count(&mut self, window: &Window) {
+        let second = window.to.0 / 1_000;
+        let original = window.cells.iter().filter(|cell| cell.role != Role::Mirrored);
+        let routed: u64 = original.map(|cell| cell.routed).sum();
+        match self.seconds.back_mut() {
+            Some((last, sum)) if *last >= second => *sum += routed,
+            _ => self.seconds.push_back((second, routed)),
+        }
+        while self.seconds.front().is_some_and(|(first, _)| first + 60 < second) {
+            self.seconds.pop_front();
+        }
+    }
+
+    /// Where less than a minute is known, as many as there would have been.
+    fn requests(&self) -> Option<u64> {
+        let (first, last) = (self.seconds.front()?.0, self.seconds.back()?.0);
+        let sum: u64 = self.seconds.iter().map(|(_, routed)| routed).sum();
+        Some(sum.saturating_mul(60) / (last - first + 1))
+    }
 }
 
 /// Adds a later window of the same epoch.
@@ -270,6 +396,7 @@ fn add(sum: &mut Cell, cell: &Cell) {
     sum.answered += cell.answered;
     sum.client_gone += cell.client_gone;
     sum.repeated += cell.repeated;
+    sum.slow += cell.slow;
     sum.failures = Failures {
         status: sum.failures.status + cell.failures.status,
         timeout: sum.failures.timeout + cell.failures.timeout,

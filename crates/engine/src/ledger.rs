@@ -2,16 +2,17 @@
 
 use crate::{
     clock::now,
-    deed::DeedRecord,
-    store::{Change, Sqlite},
+    deed::{Deed, DeedRecord},
+    engine::Engine,
+    store::{Change, Store},
 };
 use davy_core::Actor;
-use davy_ports::JournalError;
+use davy_ports::{Boxed, JournalError, Mark, Outbox, Untold};
 use std::sync::{PoisonError, RwLock};
 
 /// Everything that was done to this server.
 pub struct Ledger {
-    store: Sqlite,
+    store: Store,
     records: RwLock<Vec<DeedRecord>>,
     sound: bool,
 }
@@ -21,7 +22,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn open(store: Sqlite) -> Result<Self, JournalError> {
+    pub async fn open(store: Store) -> Result<Self, JournalError> {
         let (records, sound) = store.deeds().await?;
         if !sound {
             tracing::error!(
@@ -39,7 +40,7 @@ impl Ledger {
 
     /// The store that it is in.
     #[must_use]
-    pub const fn store(&self) -> &Sqlite {
+    pub const fn store(&self) -> &Store {
         &self.store
     }
 
@@ -62,5 +63,22 @@ impl Ledger {
         let written = self.store.change(now(), by, change).await?;
         self.records.write().unwrap_or_else(PoisonError::into_inner).extend(written);
         Ok(())
+    }
+}
+
+impl Outbox for Ledger {
+    fn marks(&self) -> Boxed<'_, Result<Vec<Mark>, JournalError>> {
+        Box::pin(self.store.marks())
+    }
+
+    fn mark<'a>(&'a self, mark: &'a Mark) -> Boxed<'a, Result<(), JournalError>> {
+        Box::pin(self.store.mark(mark))
+    }
+
+    fn give_up<'a>(&'a self, untold: &'a Untold) -> Boxed<'a, Result<(), JournalError>> {
+        Box::pin(async move {
+            let deed = Deed::Untold { untold: untold.clone() };
+            self.write(&Engine::actor(), Change { deeds: vec![deed], ..Change::default() }).await
+        })
     }
 }

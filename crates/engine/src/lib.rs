@@ -2,11 +2,13 @@
 
 mod access;
 mod clock;
+mod counted;
 mod deed;
 mod engine;
 mod evidence;
 mod ledger;
 mod past;
+mod rate;
 mod reconciler;
 mod replay;
 pub mod report;
@@ -18,9 +20,10 @@ pub use access::{Access, Caller, NewToken, Rejected, Token};
 pub use clock::now;
 pub use deed::{Deed, DeedRecord, Role};
 pub use engine::{Action, Deploy, Engine, EngineError};
-pub use evidence::Seen;
+pub use evidence::{MetricSeen, Seen};
 pub use ledger::Ledger;
-pub use past::Summary;
+pub use past::{Past, Summary};
+pub use rate::Rate;
 pub use reconciler::{Live, Ports, reached};
 pub use replay::{Replay, Replayed, replay};
 pub use routes::LEASE;

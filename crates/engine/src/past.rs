@@ -1,10 +1,11 @@
-//! The rollouts that were, as the journal tells them: read once, then only what is new.
+//! What was, as the journal tells it: where each service stands and the rollouts it had. Read once, a page at a time, then only
+//! what is new: what is kept does not grow with the events of a rollout.
 
 use davy_core::{
-    Actor, Release, RolloutId, ServiceKey, Timestamp,
-    rollout::{Ended, Event, Outcome, RequestKind},
+    Actor, Release, ReleaseId, RolloutId, ServiceKey, Timestamp,
+    rollout::{Ended, Event, Outcome, RequestKind, State},
 };
-use davy_ports::Record;
+use davy_ports::{Journal, JournalError, Record};
 use std::collections::BTreeMap;
 
 /// One rollout in the past or present.
@@ -16,6 +17,8 @@ pub struct Summary {
     pub key: ServiceKey,
     /// What it brought or brings.
     pub release: Release,
+    /// What served when it began; none for the first deployment, and before it begins.
+    pub from: Option<ReleaseId>,
     /// Forward or back.
     pub kind: RequestKind,
     /// Who asked.
@@ -28,39 +31,89 @@ pub struct Summary {
     pub ended: Option<Ended>,
 }
 
-/// Every rollout up to an event of the journal.
+/// So many events are read at once.
+const PAGE: usize = 200;
+
+/// Everything up to an event of the journal.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
+pub struct Past {
     sequence: u64,
-    services: BTreeMap<ServiceKey, Vec<Summary>>,
+    services: BTreeMap<ServiceKey, (Service, Vec<Summary>)>,
+}
+
+/// One service in one environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Service {
+    /// Where it stands.
+    pub(crate) state: State,
+    /// After so many events of its stream.
+    pub(crate) position: u64,
+    /// The last of them among all events.
+    pub(crate) sequence: u64,
 }
 
 impl Past {
-    /// The last event that is in it.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; what was read stays.
+    pub async fn read(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
+        loop {
+            let records = journal.after(self.sequence, PAGE).await?;
+            records.iter().for_each(|record| self.add(record));
+            if records.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Every service.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
+        self.services.iter().map(|(key, (service, _))| (key, service))
+    }
+
+    /// One service.
+    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key).map(|(service, _)| service)
     }
 
     /// The rollouts of a service, or of all.
     pub(crate) fn of(&self, key: Option<&ServiceKey>) -> impl Iterator<Item = &Summary> {
         let wanted = self.services.iter().filter(move |(service, _)| key.is_none_or(|key| key == *service));
-        wanted.flat_map(|(_, summaries)| summaries)
+        wanted.flat_map(|(_, (_, summaries))| summaries)
+    }
+
+    /// One rollout.
+    pub(crate) fn rollout(&self, rollout: &RolloutId) -> Option<&Summary> {
+        self.of(None).find(|summary| summary.rollout == *rollout)
+    }
+
+    /// What served when a rollout began.
+    pub(crate) fn before(&self, summary: &Summary) -> Option<&Release> {
+        let from = summary.from.as_ref()?;
+        self.of(Some(&summary.key)).map(|other| &other.release).find(|release| release.id == *from)
     }
 
     /// Adds the next event.
-    pub(crate) fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record) {
         self.sequence = self.sequence.max(record.sequence);
         let (key, at) = (&record.stream, record.entry.at);
-        let summaries = self.services.entry(key.clone()).or_default();
+        let (Service { state, position, sequence }, summaries) = self.services.entry(key.clone()).or_default();
+        let stable = state.stable.as_ref().map(|release| release.id.clone());
+        state.apply(at, &record.entry.event);
+        (*position, *sequence) = (record.position, record.sequence);
         match &record.entry.event {
             Event::RolloutRequested { request } | Event::RolloutQueued { request } => {
-                if summaries.iter().any(|summary| summary.rollout == request.rollout) {
+                let from = stable.filter(|_| matches!(record.entry.event, Event::RolloutRequested { .. }));
+                if let Some(queued) = summaries.iter_mut().find(|summary| summary.rollout == request.rollout) {
+                    queued.from = from;
                     return;
                 }
                 summaries.push(Summary {
                     rollout: request.rollout.clone(),
                     key: key.clone(),
                     release: request.release.clone(),
+                    from,
                     kind: request.kind,
                     by: request.by.clone(),
                     began: at,

@@ -2,17 +2,22 @@
 
 use crate::{
     clock::now,
-    evidence::{Collector, Seen},
+    evidence::{Collector, MetricSeen, Seen},
+    past::{Past, Service},
     report, routes,
     store::BatchesDigest,
 };
 use davy_core::{
     Actor, Instance, Mode, ServiceKey, Serving, Timestamp, Window,
-    rollout::{Batches, Cause, Command, Effect, Event, Input, Look, Outcome, Phase, Refusal, Sight, State, step},
+    rollout::{
+        Batches, Cause, Command, Effect, Event, Input, Look, Outcome, Phase, Refusal, RequestKind, Rollout, Sight,
+        State, step,
+    },
 };
 use davy_judge::{Kind, Verdict};
 use davy_ports::{
-    Batch, Entry, Error, Journal, JournalError, Order, Platform, Record, Retry, Router, Streamed, Telemetry,
+    Batch, Entry, Error, Journal, JournalError, Order, Platform, Reading, Retry, Router, Signals, Streamed, Telemetry,
+    Watch,
 };
 use futures_util::StreamExt;
 use std::{
@@ -24,7 +29,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 /// The time between two looks.
 const TICK: Duration = Duration::from_millis(200);
@@ -54,6 +59,8 @@ pub struct Ports {
     pub router: Arc<dyn Router>,
     /// Where counts come from.
     pub telemetry: Arc<dyn Telemetry>,
+    /// Where the service's own counters are read.
+    pub signals: Arc<dyn Signals>,
     /// Where reports are written.
     pub reports: PathBuf,
 }
@@ -77,6 +84,8 @@ pub struct Live {
     pub observed: Option<(davy_core::Weight, u64)>,
     /// What was seen of canary and stable in the rollout, and of the canary aside: matched requests and copies.
     pub seen: (Seen, Seen, Seen),
+    /// What was read of the service's own metrics in the rollout.
+    pub metrics: Vec<MetricSeen>,
     /// Why nothing can be written, while nothing can.
     pub stuck: Option<String>,
     /// The last record's sequence number.
@@ -85,7 +94,6 @@ pub struct Live {
 
 /// What is sent to a reconciler.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "messages are rare: a box would only be in the way")]
 pub(crate) enum Message {
     /// A person asks.
     Command(Command, Actor, oneshot::Sender<Result<(), Refusal>>),
@@ -101,6 +109,7 @@ pub(crate) enum Message {
 pub(crate) struct Reconciler {
     pub(crate) key: ServiceKey,
     pub(crate) ports: Ports,
+    pub(crate) past: Arc<Mutex<Past>>,
     pub(crate) state: State,
     pub(crate) position: u64,
     pub(crate) sequence: u64,
@@ -112,6 +121,7 @@ pub(crate) struct Reconciler {
     pub(crate) reverting: Arc<AtomicBool>,
     pub(crate) collector: Option<Collector>,
     pub(crate) windows: Option<Streamed<'static, Result<Window, Error>>>,
+    pub(crate) readings: Option<Streamed<'static, Reading>>,
     pub(crate) listening_since: Timestamp,
     pub(crate) unstored: VecDeque<Batch>,
     /// Why evidence could not be stored, while it cannot.
@@ -146,6 +156,9 @@ impl Reconciler {
                         self.look().await;
                     }
                 }
+                reading = read(&mut self.readings) => if let Some(collector) = &mut self.collector {
+                    collector.read(reading);
+                },
                 _ = tick.tick() => self.look().await,
             }
         }
@@ -241,7 +254,7 @@ impl Reconciler {
         let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed)).unwrap_or_default();
         let batches = self.batches(verdict.as_ref());
         let look = Look { instances: self.instances.clone(), router: self.router.clone(), verdict, batches, traffic };
-        self.decide(Input::Look(look), &davy()).await.ok();
+        self.decide(Input::Look(Box::new(look)), &davy()).await.ok();
         self.publish(None);
     }
 
@@ -366,20 +379,23 @@ impl Reconciler {
         }
     }
 
+    /// The service as it is written; none while the journal cannot be read.
+    async fn as_written(&mut self) -> Option<Service> {
+        let reading = async {
+            let mut past = self.past.lock().await;
+            past.read(&*self.ports.journal).await.ok()?;
+            Some(past.service(&self.key).cloned().unwrap_or_default())
+        };
+        tokio::time::timeout(APPEND, reading).await.ok().flatten()
+    }
+
     async fn position_moved(&mut self) -> bool {
-        let reading = self.ports.journal.stream(&self.key);
-        match tokio::time::timeout(APPEND, reading).await {
-            Ok(Ok(records)) => records.len() as u64 != self.position,
-            _ => false,
-        }
+        self.as_written().await.is_some_and(|written| written.position != self.position)
     }
 
     async fn read_again(&mut self) {
-        let reading = self.ports.journal.stream(&self.key);
-        if let Ok(Ok(records)) = tokio::time::timeout(APPEND, reading).await {
-            self.state = State::fold(records.iter().map(|record| (record.entry.at, &record.entry.event)));
-            self.position = records.last().map_or(0, |record| record.position);
-            self.sequence = records.last().map_or(0, |record| record.sequence);
+        if let Some(Service { state, position, sequence }) = self.as_written().await {
+            (self.state, self.position, self.sequence) = (state, position, sequence);
         }
     }
 
@@ -407,6 +423,7 @@ impl Reconciler {
                 if !queued {
                     self.collector = None;
                     self.windows = None;
+                    self.readings = None;
                 }
             }
             _ => {}
@@ -418,6 +435,7 @@ impl Reconciler {
         if let Some(collector) = &mut self.collector {
             self.unstored.extend(collector.close());
         }
+        self.readings = None;
         self.store().await;
     }
 
@@ -432,8 +450,10 @@ impl Reconciler {
             collector.recover(&batches);
             batches.iter().for_each(|batch| self.digest.add(batch));
         }
+        self.readings = watch(&self.key, rollout).map(|watch| self.ports.signals.readings(watch));
         if rollout.promoted {
             collector.close();
+            self.readings = None;
         }
         self.unstored.clear();
         self.windows = Some(self.ports.telemetry.windows(&self.key, collector.cursor()));
@@ -494,7 +514,7 @@ impl Reconciler {
 
     async fn report(&mut self, rollout: Option<davy_core::RolloutId>) {
         let Some(rollout) = rollout else { return };
-        match write_report(&self.ports, &self.key, &rollout).await {
+        match write_report(&self.ports, &self.past, &rollout).await {
             Ok(path) => tracing::info!(%rollout, path = %path.display(), "report written"),
             Err(why) => tracing::warn!(%rollout, why, "the report could not be written"),
         }
@@ -520,6 +540,7 @@ impl Reconciler {
                 .filter(|(_, all)| on_trial && *all > 0)
                 .map(|(canary, all)| (davy_core::Weight::share(canary, all), all)),
             seen: self.collector.as_ref().map(Collector::seen).unwrap_or_default(),
+            metrics: self.collector.as_ref().map(Collector::metrics).unwrap_or_default(),
             stuck: stuck.or_else(|| self.unwritten.clone()),
             sequence: self.sequence,
         });
@@ -532,12 +553,16 @@ impl Reconciler {
 /// In words, when the journal cannot be read or the file cannot be written.
 pub(crate) async fn write_report(
     ports: &Ports,
-    key: &ServiceKey,
+    past: &Mutex<Past>,
     rollout: &davy_core::RolloutId,
 ) -> Result<PathBuf, String> {
-    let records: Vec<Record> = ports.journal.stream(key).await.map_err(|error| error.to_string())?;
+    let records = ports.journal.rollout(rollout).await.map_err(|error| error.to_string())?;
     let batches = ports.journal.evidence(rollout).await.map_err(|error| error.to_string())?;
-    let text = report::report(&records, rollout, &batches).ok_or("the journal does not know it")?;
+    let text = {
+        let mut past = past.lock().await;
+        past.read(&*ports.journal).await.map_err(|error| error.to_string())?;
+        report::report(&past, &records, rollout, &batches).ok_or("the journal does not know it")?
+    };
     let folder = ports.reports.join(rollout.as_str());
     let path = folder.join("deployment_report.md");
     std::fs::create_dir_all(&folder)
@@ -568,6 +593,23 @@ async fn next(windows: &mut Option<Streamed<'static, Result<Window, Error>>>) ->
         },
         None => std::future::pending().await,
     }
+}
+
+async fn read(readings: &mut Option<Streamed<'static, Reading>>) -> Reading {
+    if let Some(stream) = readings
+        && let Some(reading) = stream.next().await
+    {
+        return reading;
+    }
+    std::future::pending().await
+}
+
+/// The counters to read during a rollout; none where there is nothing to compare.
+fn watch(key: &ServiceKey, rollout: &Rollout) -> Option<Watch> {
+    let (analysis, stable) = (&rollout.request.policy.analysis, rollout.from.as_ref()?);
+    let source = analysis.source.clone().filter(|_| rollout.request.kind == RequestKind::Deploy)?;
+    let (canary, stable, metrics) = (rollout.request.release.id.clone(), stable.id.clone(), analysis.metrics.clone());
+    (!metrics.is_empty()).then(|| Watch { key: key.clone(), canary, stable, source, metrics })
 }
 
 async fn bounded<T>(limit: Duration, tried: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -3,7 +3,7 @@
 use crate::evidence::Collector;
 use davy_core::{
     Analysis, RolloutId, Timestamp,
-    rollout::{Event, Rollout, State},
+    rollout::{Cause, Event, Rollout, State},
 };
 use davy_judge::{Kind, Verdict};
 use davy_ports::{Batch, Record};
@@ -16,7 +16,7 @@ const AHEAD: usize = 2;
 pub struct Replay {
     /// Each change of the verdict.
     pub verdicts: Vec<Replayed>,
-    /// Verdicts in the journal that rest on stored evidence.
+    /// Verdicts in the journal that rest on stored evidence, and a guard's finding.
     pub told: usize,
     /// Of these, those that come out the same, bit for bit.
     pub same: usize,
@@ -58,6 +58,10 @@ pub fn replay(records: &[Record], rollout: &RolloutId, batches: &[Batch], other:
         }
     }
     let told = records.iter().filter(|record| record.entry.rollout.as_ref() == Some(rollout));
+    let cut = told.clone().find_map(|record| match &record.entry.event {
+        Event::Reverted { cause: Some(Cause::Guard { cut, .. }), .. } => Some(cut.finding.holds()),
+        _ => None,
+    });
     let told = told.filter_map(|record| match &record.entry.event {
         // Silence is no batch: what was said of it cannot be found in them.
         Event::VerdictReached { verdict, batches: Some(named) } if verdict.kind != Kind::Blind => {
@@ -65,12 +69,13 @@ pub fn replay(records: &[Record], rollout: &RolloutId, batches: &[Batch], other:
         }
         _ => None,
     });
-    let (mut count, mut same) = (0, 0);
+    // A guard's finding is its own evidence.
+    let (mut count, mut same) = (usize::from(cut.is_some()), usize::from(cut == Some(true)));
     for (verdict, named) in told {
         count += 1;
         let from = usize::try_from(named.last.saturating_sub(1)).unwrap_or(usize::MAX);
         let after = all.iter().skip(from).take(1 + AHEAD).flatten();
-        same += usize::from(after.into_iter().any(|found| found == verdict));
+        same += usize::from(after.into_iter().any(|found| *found == **verdict));
     }
     Some(Replay { verdicts, told: count, same })
 }

@@ -1,43 +1,49 @@
 //! `deployment_report.md`: what one rollout did, for a person in a hurry: the outcome and why first, then what it cost,
 //! then every step, then every event. Drawn from the journal alone, and the same every time.
 
+pub mod evidence;
 mod format;
+mod guard;
 mod steps;
 mod words;
 
-use crate::store::BatchesDigest;
+use crate::{past::Past, store::BatchesDigest};
 use davy_core::{
-    Release, RolloutId, ServiceKey, Timestamp, Weight,
+    InstanceId, Release, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Event, Outcome, Request, RequestKind, State},
 };
 use davy_ports::{Batch, Record};
 use format::{capital, code, count, counted, sentence, share, short, text, time};
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 use steps::{Counts, Step};
 
-/// The report of a rollout, from the records of its service's stream and its stored batches; none when the stream does
-/// not know it. A rollout under way is reported as it stands.
+/// The report of a rollout, from its own events, what was before it, and its stored batches; none when the past does not
+/// know it. A rollout under way is reported as it stands.
 #[must_use]
-pub fn report(records: &[Record], rollout: &RolloutId, batches: &[Batch]) -> Option<String> {
-    let story = Story::of(records, rollout, batches)?;
+pub fn report(past: &Past, records: &[Record], rollout: &RolloutId, batches: &[Batch]) -> Option<String> {
+    let story = Story::of(past, records, rollout, batches)?;
     let mut page = String::new();
     // Writing into a string cannot fail.
     let _ = story.headline(&mut page);
     let _ = story.summary(&mut page);
     let _ = story.requests(&mut page, batches);
     let _ = story.steps(&mut page);
+    let _ = guard::guard(&mut page, story.own);
     let _ = story.events(&mut page);
     let _ = story.check(&mut page, batches);
     Some(page)
 }
+
+/// A reason of at least so many bytes is told once.
+const LONG: usize = 80;
 
 /// What the journal says of one rollout.
 struct Story<'a> {
     key: &'a ServiceKey,
     request: &'a Request,
     /// What served before; none for the first deployment, and for one that never began.
-    from: Option<Release>,
-    own: Vec<&'a Record>,
+    from: Option<&'a Release>,
+    own: &'a [Record],
     asked: Timestamp,
     began: Option<Timestamp>,
     promoted: Option<Timestamp>,
@@ -45,6 +51,8 @@ struct Story<'a> {
     finished: Option<Timestamp>,
     standing: Standing,
     steps: Vec<Step>,
+    /// All that requests were counted of.
+    instances: BTreeSet<InstanceId>,
 }
 
 /// How it stands.
@@ -67,44 +75,29 @@ enum Standing {
 }
 
 impl<'a> Story<'a> {
-    fn of(records: &'a [Record], rollout: &RolloutId, batches: &[Batch]) -> Option<Self> {
-        let names = |event: &Event| match event {
-            Event::RolloutRequested { request } | Event::RolloutQueued { request } => request.rollout == *rollout,
-            Event::RolloutDropped { rollout: dropped, .. } => dropped == rollout,
-            Event::RolloutFinished { rollout: finished, .. } => finished == rollout,
-            _ => false,
-        };
-        let own: Vec<&Record> = records
-            .iter()
-            .filter(|record| record.entry.rollout.as_ref() == Some(rollout) || names(&record.entry.event))
-            .collect();
+    fn of(past: &'a Past, own: &'a [Record], rollout: &RolloutId, batches: &[Batch]) -> Option<Self> {
+        let summary = past.rollout(rollout)?;
+        let state = &past.service(&summary.key)?.state;
         let (first, request) = own.iter().find_map(|record| match &record.entry.event {
             Event::RolloutRequested { request } | Event::RolloutQueued { request } if request.rollout == *rollout => {
-                Some((*record, request))
+                Some((record, request))
             }
             _ => None,
         })?;
-        let mut state = State::default();
-        let mut from = None;
-        for record in records {
-            if matches!(&record.entry.event, Event::RolloutRequested { request } if request.rollout == *rollout) {
-                from.clone_from(&state.stable);
-            }
-            state.apply(record.entry.at, &record.entry.event);
-        }
         let when =
             |is: fn(&Event) -> bool| own.iter().find(|record| is(&record.entry.event)).map(|record| record.entry.at);
         Some(Self {
             key: &first.stream,
             request,
-            from,
+            from: past.before(summary),
             asked: first.entry.at,
             began: when(|event| matches!(event, Event::RolloutRequested { .. })),
             promoted: when(|event| matches!(event, Event::Promoted)),
             back: when(|event| matches!(event, Event::Reverted { .. })),
             finished: when(|event| matches!(event, Event::RolloutFinished { .. } | Event::RolloutDropped { .. })),
-            standing: Standing::of(&own, rollout, &state),
-            steps: steps::steps(&own, &request.release.id, batches),
+            standing: Standing::of(own, rollout, state),
+            steps: steps::steps(own, &request.release.id, batches),
+            instances: batches.iter().flat_map(|batch| &batch.window.cells).map(|cell| cell.instance.clone()).collect(),
             own,
         })
     }
@@ -161,6 +154,11 @@ impl<'a> Story<'a> {
             writeln!(page, "\nNothing was judged: no release of the service served before this one.")?;
         } else if let Some(harm) = self.harm() {
             writeln!(page, "\n{harm}")?;
+        }
+        if let (Standing::Ended { outcome: Outcome::RolledBack | Outcome::Aborted, .. }, Some(before), true) =
+            (&self.standing, self.from, self.back.is_some())
+        {
+            writeln!(page, "\nRelease {} took over every request again, as before.", code(before.id.as_str()))?;
         }
         writeln!(page)
     }
@@ -279,6 +277,7 @@ impl<'a> Story<'a> {
                 row(name, &sum)?;
             }
         }
+        self.metrics(page, batches)?;
         let unserved: u64 = batches.iter().map(|batch| batch.window.unserved).sum();
         writeln!(page, "\nRequests that the router failed by itself, for want of an instance: {}.", count(unserved))?;
         let aside = batches.iter().filter(|batch| !batch.evidence);
@@ -305,6 +304,27 @@ impl<'a> Story<'a> {
         writeln!(page)
     }
 
+    /// What the service counted itself.
+    fn metrics(&self, page: &mut String, batches: &[Batch]) -> std::fmt::Result {
+        let metrics = &self.request.policy.analysis.metrics;
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        writeln!(page, "\n| counted by the service itself | new release failed | stable failed |\n|---|---|---|")?;
+        for (index, metric) in metrics.iter().enumerate() {
+            let all = batches.iter().flat_map(|batch| &batch.metrics);
+            let seen = all.filter(|measured| usize::from(measured.metric) == index);
+            let (mut canary, mut stable) = ((0, 0), (0, 0));
+            for interval in seen.filter_map(|measured| measured.seen.as_ref().ok()) {
+                canary = (canary.0 + interval.canary.failed, canary.1 + interval.canary.of);
+                stable = (stable.0 + interval.stable.failed, stable.1 + interval.stable.of);
+            }
+            let (canary, stable) = (share(canary.0, canary.1), share(stable.0, stable.1));
+            writeln!(page, "| {} | {canary} | {stable} |", metric.name)?;
+        }
+        Ok(())
+    }
+
     fn steps(&self, page: &mut String) -> std::fmt::Result {
         let shown: Vec<&Step> = self
             .steps
@@ -329,9 +349,14 @@ impl<'a> Story<'a> {
         writeln!(page)?;
         for step in &shown {
             if let (Some(index), Some((at, verdict))) = (step.index, &step.verdict) {
-                let (number, weight, because) = (index + 1, step.weight, sentence(&verdict.because));
+                let analysis = &self.request.policy.analysis;
+                let because = sentence(&analysis.told(verdict, &self.instances));
+                let (number, weight) = (index + 1, step.weight);
                 let evidence = capital(&words::evidence(verdict));
                 writeln!(page, "- Step {number}, {weight}, verdict of {}: {because} ({evidence}.)", time(*at))?;
+                for line in evidence::lines(verdict, analysis) {
+                    writeln!(page, "  - {}", sentence(&line))?;
+                }
             }
         }
         if shown.iter().any(|step| step.index.is_some() && step.verdict.is_some()) {
@@ -342,10 +367,14 @@ impl<'a> Story<'a> {
 
     fn events(&self, page: &mut String) -> std::fmt::Result {
         writeln!(page, "## What happened\n\n| event | time | after | by | what |\n|---|---|---|---|---|")?;
-        for record in &self.own {
+        let mut reason = String::new();
+        for record in self.own {
             let davy_ports::Entry { at, by, event, .. } = &record.entry;
             let after = at.since(self.began.unwrap_or(self.asked));
-            let what = words::event(event, &self.request.rollout);
+            let what = words::event(event, self.request, &self.instances);
+            // Who reads why once need not read it with every event that follows from it.
+            let what = if reason.len() < LONG { what } else { what.replace(&reason, "See above.") };
+            reason = words::reason(event, self.request, &self.instances).unwrap_or(reason);
             let (position, at, by) = (record.position, time(*at), text(by.as_str()));
             writeln!(page, "| {position} | {at} | {after} | {by} | {what} |")?;
         }
@@ -381,7 +410,7 @@ impl<'a> Story<'a> {
 }
 
 impl Standing {
-    fn of(own: &[&Record], rollout: &RolloutId, state: &State) -> Self {
+    fn of(own: &[Record], rollout: &RolloutId, state: &State) -> Self {
         for record in own.iter().rev() {
             match &record.entry.event {
                 Event::RolloutFinished { outcome, why, .. } => {
@@ -404,7 +433,11 @@ impl Standing {
                 false => Self::GoingBack { outcome, why },
             };
         }
-        let next = current.next();
+        let last = own.iter().rev().find_map(|record| match &record.entry.event {
+            Event::VerdictReached { verdict, .. } => Some((record.entry.at, &**verdict)),
+            _ => None,
+        });
+        let next = current.next(last);
         let next = match next.at {
             Some(at) => format!("{}, at {}", next.what, time(at)),
             None => next.what,
@@ -412,7 +445,7 @@ impl Standing {
         if current.promoted {
             return Self::Ended { outcome: Outcome::Promoted, why: format!("the bake is not over: {next}") };
         }
-        let paused = current.pause.as_ref().map(|pause| words::pause(&pause.why));
+        let paused = current.pause.as_ref().map(|pause| pause.why.sentence());
         Self::UnderWay { word: current.word(), paused, next }
     }
 }

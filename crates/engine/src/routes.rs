@@ -2,7 +2,7 @@
 
 use davy_core::{
     Backend, Generation, Health, Instance, Millis, Release, Role, ServiceKey, Snapshot, Strategy, Target, Weight,
-    rollout::{Rollout, Split, State},
+    rollout::{Rollout, Split, State, guard},
 };
 
 /// How long a router serves a trial without hearing from the controller.
@@ -92,6 +92,8 @@ pub(crate) fn snapshot(
         matches: step.map(|step| step.matches.clone()).unwrap_or_default(),
         mirror: step.and_then(|step| step.mirror),
         sticky: step.is_some() && matches!(sticky, Some(Strategy::Canary(canary)) if canary.sticky),
+        guard: rollout.filter(|_| step.is_some()).and_then(|rollout| guard(&rollout.request)),
+        slow_over: rollout.and_then(|rollout| rollout.request.policy.analysis.slow_over()),
     })
 }
 

@@ -44,6 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         matches: Vec::new(),
         mirror: None,
         sticky: false,
+        guard: None,
+        slow_over: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(control.into());

@@ -1,10 +1,11 @@
 //! Certificates from folders: `NAME.crt` (the chain, PEM) beside `NAME.key`; chosen by the names in them, taken up anew when
 //! the files change. A pair that cannot be used is said and the one before serves on.
 
-use crate::meters::Meters;
+use crate::{
+    meters::Meters,
+    pair::{Files, Pair, Stamp},
+};
 use rustls::{
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -12,11 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The pair of this name is for clients that name no host that is known.
 const DEFAULT: &str = "default";
@@ -47,18 +46,6 @@ struct File {
     stamp: Stamp,
     pair: Option<Pair>,
     trouble: Option<String>,
-}
-
-/// What changes when a pair of files does: for each of them inode, size, time of the last change, mode.
-type Stamp = [(u64, u64, i64, i64, u32); 2];
-
-#[derive(Clone, Debug)]
-struct Pair {
-    key: Arc<CertifiedKey>,
-    names: Vec<String>,
-    /// Seconds since the Unix epoch.
-    begins: i64,
-    ends: i64,
 }
 
 /// Where the certificate of a host comes from.
@@ -122,14 +109,15 @@ impl Certificates {
             is_there
         });
         for path in &found {
-            let Ok(stamp) = stamp(path) else { continue };
+            let pair = Files { chain: file(path, "crt"), key: file(path, "key") };
+            let Ok(stamp) = pair.stamp() else { continue };
             let known = files.get(path);
             if known.is_some_and(|known| known.stamp == stamp) {
                 continue;
             }
             let before = known.and_then(|known| known.pair.clone());
             let mut trouble = None;
-            let pair = match read(path) {
+            let pair = match pair.read() {
                 Ok(pair) => {
                     tracing::info!(path = %path.display(), names = ?pair.names, "a certificate is served");
                     changed = true;
@@ -273,45 +261,4 @@ pub(crate) fn file(name: &Path, extension: &str) -> PathBuf {
     path.push(".");
     path.push(extension);
     path.into()
-}
-
-fn stamp(name: &Path) -> io::Result<Stamp> {
-    let of = |extension| {
-        let metadata = fs::metadata(file(name, extension))?;
-        io::Result::Ok((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec(), metadata.mode()))
-    };
-    // A key that is not there yet is a change when it comes.
-    Ok([of("crt")?, of("key").unwrap_or_default()])
-}
-
-fn read(name: &Path) -> Result<Pair, String> {
-    let (chain_path, key_path) = (file(name, "crt"), file(name, "key"));
-    let unreadable = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let metadata = fs::metadata(&key_path).map_err(|why| unreadable(&key_path, &why))?;
-    if metadata.mode() & 0o007 != 0 {
-        return Err(format!("{} can be used by everybody: chmod 600 it", key_path.display()));
-    }
-    let chain = CertificateDer::pem_file_iter(&chain_path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|why| unreadable(&chain_path, &why))?;
-    let (names, [begins, ends]) = chain
-        .first()
-        .ok_or_else(|| unreadable(&chain_path, &"no certificate is in it"))
-        .and_then(|certificate| described(certificate).map_err(|why| unreadable(&chain_path, &why)))?;
-    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|why| unreadable(&key_path, &why))?;
-    let key = CertifiedKey::from_der(chain, key, &ring::default_provider())
-        .map_err(|why| format!("{} does not fit {}: {why}", key_path.display(), chain_path.display()))?;
-    Ok(Pair { key: Arc::new(key), names, begins, ends })
-}
-
-/// The names in a certificate, in lower case, and when it begins and ends.
-fn described(certificate: &[u8]) -> Result<(Vec<String>, [i64; 2]), String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| why.to_string())?;
-    let alternatives = parsed.subject_alternative_name().map_err(|why| why.to_string())?;
-    let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    });
-    let validity = parsed.validity();
-    Ok((names.collect(), [validity.not_before.timestamp(), validity.not_after.timestamp()]))
 }

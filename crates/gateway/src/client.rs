@@ -97,7 +97,7 @@ fn unexpected(tried: &str, answer: &Answer) -> Error {
 
 impl Router for Client {
     fn serve<'a>(&'a self, snapshot: &'a Snapshot) -> Boxed<'a, Result<Serving, Error>> {
-        Box::pin(self.serving("serve a snapshot", Request::Serve(snapshot.clone())))
+        Box::pin(self.serving("serve a snapshot", Request::Serve(Box::new(snapshot.clone()))))
     }
 
     fn renew<'a>(&'a self, key: &'a ServiceKey, generation: Generation) -> Boxed<'a, Result<Serving, Error>> {

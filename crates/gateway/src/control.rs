@@ -2,10 +2,10 @@
 //! only himself.
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, Writing},
     frame::{self, Answer, Hello, Request},
     handover::{self, Sockets},
-    held::Holder,
+    held::{AT_ONCE, Holder},
     metrics::Sources,
     worker::Phase,
 };
@@ -104,12 +104,21 @@ impl Shared {
 
     /// Closes windows for ever.
     pub(crate) async fn count(self) {
+        let alarm = self.holder().alarm.clone();
         let mut tick = tokio::time::interval(WINDOW);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
-            self.holder().tick();
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = alarm.notified() => {}
+            }
+            let unwritten = {
+                let mut holder = self.holder();
+                holder.tick();
+                holder.unwritten()
+            };
             self.ticks.send_modify(|ticks| *ticks += 1);
+            unwritten.into_iter().for_each(|writing| self.write(writing));
         }
     }
 
@@ -146,9 +155,13 @@ impl Shared {
                     return Err(io::Error::other("another process has the counts"));
                 }
                 let windows = self.holder().windows(&key, after.as_ref());
+                let more = windows.len() == AT_ONCE;
                 if let Some(last) = windows.last() {
                     after = Some(davy_ports::Cursor { boot: last.boot.clone(), sequence: last.sequence });
                     send(&mut socket, &Answer::Windows(windows)).await?;
+                }
+                if more {
+                    continue;
                 }
                 ticks.changed().await.map_err(io::Error::other)?;
             }
@@ -200,14 +213,20 @@ impl Shared {
     fn revert(&self, key: &ServiceKey) -> Result<Serving, Error> {
         let (serving, writing) = self.holder().revert(key)?;
         if let Some(writing) = writing {
-            let (disk, key) = (self.disk.clone(), key.clone());
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = disk.write(&writing) {
-                    tracing::error!(%key, %error, "traffic is back, but the disk does not know");
-                }
-            });
+            self.write(writing);
         }
         Ok(serving)
+    }
+
+    /// Traffic is back: the disk is told, and nobody waits for it.
+    fn write(&self, writing: Writing) {
+        let disk = self.disk.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = disk.write(&writing) {
+                let key = &writing.stored.snapshot.key;
+                tracing::error!(%key, %error, "traffic is back, but the disk does not know");
+            }
+        });
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{
     access::{Note, Went},
-    sticky::Client,
+    guard::{Seat, Watch},
+    sticky::{Before, Client},
 };
-use davy_core::{BUCKETS, Cell, Failures, InstanceId, ReleaseId, Role, ServiceKey, bucket_of};
+use davy_core::{BUCKETS, Cell, Failures, InstanceId, Millis, ReleaseId, Role, ServiceKey, bucket_of};
 use std::{
     sync::{
         Arc,
@@ -35,6 +36,11 @@ pub(crate) struct Counter {
     routed: AtomicU64,
     /// Of the failures, those of clients that had failed before.
     repeated: AtomicU64,
+    /// Those that took longer than this, in microseconds.
+    slow: AtomicU64,
+    slow_over: u64,
+    /// Where a guard watches.
+    watch: Option<Watch>,
     ends: [AtomicU64; 6],
     latency: [AtomicU32; BUCKETS],
 }
@@ -50,9 +56,22 @@ impl Counter {
             in_flight,
             routed: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+            slow_over: u64::MAX,
+            watch: None,
             ends,
             latency,
         }
+    }
+
+    /// Counts what takes longer than a limit, too.
+    pub(crate) fn slow_over(self, limit: Option<Millis>) -> Self {
+        Self { slow_over: limit.map_or(u64::MAX, |limit| limit.0.saturating_mul(1_000)), ..self }
+    }
+
+    /// A guard watches the requests drawn for it.
+    pub(crate) fn watched(self, watch: Option<Watch>) -> Self {
+        Self { watch, ..self }
     }
 
     /// Takes what was counted; none when nothing was.
@@ -61,13 +80,9 @@ impl Counter {
             std::array::from_fn(|end| self.ends[end].swap(0, Relaxed));
         let routed = self.routed.swap(0, Relaxed);
         let failures = Failures { status, timeout, refused, reset };
-        // One whose failure is not among these yet waits for it.
-        let repeats = self.repeated.swap(0, Relaxed);
-        let repeated = repeats.min(failures.total());
-        if repeats > repeated {
-            self.repeated.fetch_add(repeats - repeated, Relaxed);
-        }
         let answered = answered + failures.total();
+        let repeated = take_up_to(&self.repeated, failures.total());
+        let slow = take_up_to(&self.slow, answered);
         if routed + answered + client_gone == 0 {
             return None;
         }
@@ -81,8 +96,19 @@ impl Counter {
             })
             .collect();
         let (release, instance) = (self.release.clone(), self.instance.clone());
-        Some(Cell { release, role: self.role, instance, routed, answered, failures, repeated, client_gone, latency })
+        let role = self.role;
+        Some(Cell { release, role, instance, routed, answered, failures, repeated, client_gone, slow, latency })
     }
+}
+
+/// Takes a count that is part of another; what is not among that one yet waits for it.
+fn take_up_to(part: &AtomicU64, whole: u64) -> u64 {
+    let counted = part.swap(0, Relaxed);
+    let taken = counted.min(whole);
+    if counted > taken {
+        part.fetch_add(counted - taken, Relaxed);
+    }
+    taken
 }
 
 /// The upper edges of the latencies that are told as metrics, in microseconds.
@@ -124,6 +150,8 @@ pub(crate) struct Under {
     traffic: Arc<Traffic>,
     began: Instant,
     ended: bool,
+    /// Set where a guard watches it.
+    seat: Option<Seat>,
     /// Who asks, where clients stay with a release.
     client: Option<Box<Client>>,
     /// 0: there is no answer.
@@ -137,12 +165,25 @@ impl Under {
         counter.routed.fetch_add(1, Relaxed);
         traffic.in_flight.fetch_add(1, Relaxed);
         counter.in_flight.fetch_add(1, Relaxed);
-        Self { counter, traffic, began: Instant::now(), ended: false, client: None, status: 0, note: None }
+        Self { counter, traffic, began: Instant::now(), ended: false, seat: None, client: None, status: 0, note: None }
     }
 
     /// Says who asks.
     pub(crate) fn of(&mut self, client: Client) {
         self.client = Some(Box::new(client));
+    }
+
+    /// It was drawn for its release, and that one is asked: a guard watches it from now on, where there is one.
+    pub(crate) fn drawn(&mut self) {
+        let role = self.counter.role;
+        self.seat = self.counter.watch.as_ref().map(|watch| watch.admit(role == Role::Canary));
+    }
+
+    /// The head of its answer came, and is no failure.
+    pub(crate) fn answers(&mut self) {
+        if let (Some(watch), Some(seat)) = (&self.counter.watch, &mut self.seat) {
+            watch.answers(seat);
+        }
     }
 
     /// What its release is to the judge.
@@ -171,14 +212,22 @@ impl Under {
         self.ended = true;
         self.counter.ends[outcome as usize].fetch_add(1, Relaxed);
         let failed = !matches!(outcome, Outcome::Answered | Outcome::ClientGone);
-        if failed && self.client.as_ref().is_some_and(|client| client.fails_again()) {
+        let before = self.client.as_ref().filter(|_| failed).map_or(Before::Never, |client| client.fails());
+        if before == Before::Failed {
             self.counter.repeated.fetch_add(1, Relaxed);
+        }
+        if let (Some(watch), Some(seat)) = (&self.counter.watch, self.seat.take()) {
+            watch.end(seat, failed && before == Before::Never);
         }
         if outcome != Outcome::ClientGone {
             let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
             // A request that timed out belongs above every boundary.
             let bucket = if outcome == Outcome::Timeout { BUCKETS - 1 } else { usize::from(bucket_of(micros)) };
             self.counter.latency[bucket].fetch_add(1, Relaxed);
+            let limit = self.counter.slow_over;
+            if micros > limit || (outcome == Outcome::Timeout && limit < u64::MAX) {
+                self.counter.slow.fetch_add(1, Relaxed);
+            }
             self.traffic.micros.fetch_add(micros, Relaxed);
             self.traffic.latency[EDGES.partition_point(|edge| *edge < micros)].fetch_add(1, Relaxed);
         }

@@ -1,6 +1,6 @@
 //! The last good snapshot of each service on disk, so that a gateway that starts again serves at once.
 
-use davy_core::{ServiceKey, Snapshot};
+use davy_core::{Cut, ServiceKey, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,12 @@ use std::{
 pub(crate) struct Stored {
     pub snapshot: Snapshot,
     pub reverted: bool,
+    /// How many gateways have guarded its rollout, this one included.
+    #[serde(default)]
+    pub runs: u32,
+    /// What a guard has cut off in its rollout.
+    #[serde(default)]
+    pub cut: Option<Cut>,
 }
 
 /// What to write, and its place among everything that is written.

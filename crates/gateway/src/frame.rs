@@ -26,7 +26,7 @@ pub(crate) struct Framed<T> {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
     Hello,
-    Serve(Snapshot),
+    Serve(Box<Snapshot>),
     Renew {
         key: ServiceKey,
         generation: Generation,
@@ -102,10 +102,10 @@ pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin
     }
     let mut json = vec![0; length];
     from.read_exact(&mut json).await?;
-    let framed: Framed<serde_json::Value> = serde_json::from_slice(&json)?;
-    if framed.version != VERSION {
-        let other = framed.version;
+    // The body of another version may be anything: it is not looked at before the version is.
+    let other = serde_json::from_slice::<Framed<serde::de::IgnoredAny>>(&json)?.version;
+    if other != VERSION {
         return Err(io::Error::other(format!("the other side speaks version {other} of the frames, not {VERSION}")));
     }
-    Ok(serde_json::from_value(framed.body)?)
+    Ok(serde_json::from_slice::<Framed<T>>(&json)?.body)
 }

@@ -7,7 +7,7 @@ use crate::{
     sticky::{Failed, Key},
     table::Table,
 };
-use davy_core::{FallbackCause, InFlight, Mode, ServiceKey, Snapshot, Timestamp, Window};
+use davy_core::{Cut, FallbackCause, InFlight, Mode, ServiceKey, Snapshot, Timestamp, Window};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -40,6 +40,11 @@ pub(crate) struct HandedService {
     closed_at: Timestamp,
     /// Clients that failed, where they stay with a release.
     failed: Vec<u64>,
+    /// How many gateways have guarded its rollout.
+    #[serde(default)]
+    runs: u32,
+    #[serde(default)]
+    cut: Option<Cut>,
 }
 
 impl HandedService {
@@ -101,7 +106,10 @@ impl Holder {
                 held.sequence = service.sequence;
                 held.closed_at = service.closed_at;
                 held.failed = Arc::new(Failed::of(service.failed));
+                held.runs = service.runs.saturating_add(1);
+                held.cut = service.cut;
             }
+            holder.rewrite(&key);
         }
         holder.compile();
         holder
@@ -182,6 +190,8 @@ impl Held {
             sequence: self.sequence,
             closed_at: self.closed_at,
             failed: self.failed.names(),
+            runs: self.runs,
+            cut: self.cut.clone(),
         }
     }
 

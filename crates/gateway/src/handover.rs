@@ -5,6 +5,7 @@ use crate::{
     control::{STALLED, Shared, WINDOW},
     frame::{self, Answer, Request},
     handed::{Counted, Follow, Handed, HandedService},
+    manager::tell_manager,
     worker::Phase,
 };
 use davy_core::ServiceKey;
@@ -164,6 +165,10 @@ pub(crate) async fn give(shared: &Shared, mut socket: UnixStream) -> io::Result<
     };
     if shared.sockets().take().is_none() {
         return Err(io::Error::other("it is handed over already"));
+    }
+    // Before this process can end: to a service manager the other one is the gateway from now on, and not its end.
+    if let Some(pid) = socket.peer_cred().ok().and_then(|peer| peer.pid()) {
+        tell_manager(&format!("MAINPID={pid}"));
     }
     let (handed, services) = shared.holder().hand_over();
     let told = services.iter().map(HandedService::last).collect();

@@ -3,14 +3,16 @@
 use crate::{
     aside::Aside,
     count::{Counter, Traffic},
+    cut::is_given,
     disk::{Stored, Writing},
+    guard::Guard,
     metrics::Kept,
     sticky::{Failed, Key, Sticky},
     table::{Apart, Entry, Instance, Service, Table, Target},
 };
 use davy_core::{
-    FallbackCause, Generation, InFlight, InstanceId, Match, Mode, ReleaseId, Role, Route, ServiceKey, Serving,
-    Snapshot, Timestamp, Weight, Window,
+    Cut, FallbackCause, Generation, InFlight, InstanceId, Match, Millis, Mode, ReleaseId, Role, Route, ServiceKey,
+    Serving, Snapshot, Timestamp, Weight, Window,
 };
 use davy_ports::{Cursor, Error};
 use std::{
@@ -22,10 +24,12 @@ use std::{
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Windows kept for a controller that comes back: 90 s of 100 ms.
 const KEPT: usize = 900;
+/// Windows in one answer: what was kept for long is told in parts, which neither side has to hold as a whole.
+pub(crate) const AT_ONCE: usize = 50;
 
 /// Everything held, and the table compiled from it.
 pub(crate) struct Holder {
@@ -38,6 +42,10 @@ pub(crate) struct Holder {
     /// Whether another process decides what is served.
     pub follows: bool,
     changed: watch::Sender<u64>,
+    /// Rung by a guard that has found something.
+    pub alarm: Arc<Notify>,
+    /// What the disk has not been told yet.
+    pub unwritten: Vec<Writing>,
 }
 
 pub(crate) struct Held {
@@ -45,12 +53,18 @@ pub(crate) struct Held {
     pub mode: Mode,
     pub renewed: Instant,
     /// Of the latest revert: what was asked before it is not served any more.
-    ticket: u64,
+    pub ticket: u64,
     epochs: Vec<Epoch>,
     pub in_flight: BTreeMap<(ReleaseId, InstanceId), Arc<AtomicU64>>,
     /// Clients that failed in the rollout under way, where they stay with a release.
     pub failed: Arc<Failed>,
     traffic: BTreeMap<ReleaseId, Arc<Traffic>>,
+    /// Watches the canary of the rollout under way.
+    pub guard: Option<Arc<Guard>>,
+    /// Which gateway it is that guards this rollout, from 1.
+    pub runs: u32,
+    /// What a guard has cut off in this rollout.
+    pub cut: Option<Cut>,
     /// Requests under way in processes that follow.
     pub followed: BTreeMap<u64, Vec<InFlight>>,
     unserved: Arc<AtomicU64>,
@@ -83,15 +97,24 @@ impl Holder {
             tickets: 0,
             follows: false,
             changed: watch::Sender::new(0),
+            alarm: Arc::default(),
+            unwritten: Vec::new(),
         };
-        for Stored { snapshot, reverted } in stored {
+        for Stored { snapshot, reverted, runs, cut } in stored {
+            let is_cut = cut.as_ref().is_some_and(|cut| is_given(&snapshot, cut));
             let cause = match (reverted, &snapshot.lease) {
+                _ if is_cut => Some(FallbackCause::Guard),
                 (true, _) => Some(FallbackCause::Revert),
                 (false, Some(_)) => Some(FallbackCause::Restart),
                 (false, None) => None,
             };
             let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: now() });
+            let key = snapshot.key.clone();
             holder.hold(snapshot, mode);
+            if let Some(held) = holder.services.get_mut(&key) {
+                held.runs = runs.saturating_add(1);
+                held.cut = cut;
+            }
         }
         holder.compile();
         holder
@@ -112,6 +135,9 @@ impl Holder {
             in_flight: BTreeMap::new(),
             traffic: BTreeMap::new(),
             failed: Arc::default(),
+            guard: None,
+            runs: 1,
+            cut: None,
             followed: BTreeMap::new(),
             unserved: Arc::default(),
             windows: VecDeque::new(),
@@ -120,6 +146,7 @@ impl Holder {
         });
         if held.snapshot.rollout != snapshot.rollout {
             held.failed = Arc::default();
+            (held.guard, held.runs, held.cut) = (None, 1, None);
         }
         held.snapshot = snapshot;
         held.mode = mode;
@@ -140,6 +167,13 @@ impl Holder {
                 let (has, got) = (held.snapshot.generation, snapshot.generation);
                 return Err(Error::never(tried, format!("generation {got} is not above {has}, which is held")));
             }
+        }
+        if let Some(cut) = self.services.get(key).and_then(|held| held.cut.as_ref())
+            && is_given(snapshot, cut)
+        {
+            let what =
+                format!("the guard has cut release {} off: it gets no request again in this rollout", cut.release);
+            return Err(Error::never(tried, what).hint("roll it out anew once it is mended"));
         }
         let route = &snapshot.route;
         let mut wanted = vec![route.clone()];
@@ -183,9 +217,11 @@ impl Holder {
         self.changed.subscribe()
     }
 
-    fn writing(&mut self, snapshot: Snapshot, reverted: bool) -> Writing {
+    pub(crate) fn writing(&mut self, snapshot: Snapshot, reverted: bool) -> Writing {
         self.tickets += 1;
-        Writing { ticket: self.tickets, stored: Stored { snapshot, reverted } }
+        let same = self.services.get(&snapshot.key).filter(|held| held.snapshot.rollout == snapshot.rollout);
+        let (runs, cut) = same.map_or((1, None), |held| (held.runs, held.cut.clone()));
+        Writing { ticket: self.tickets, stored: Stored { snapshot, reverted, runs, cut } }
     }
 
     pub(crate) fn renew(&mut self, key: &ServiceKey, generation: Generation) -> Result<Serving, Error> {
@@ -209,7 +245,7 @@ impl Holder {
         if held.snapshot.fallback.is_none() {
             return Err(Error::never(tried, format!("the snapshot of {key} has no fallback")));
         }
-        let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert, .. });
+        let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert | FallbackCause::Guard, .. });
         let mut writing = None;
         if !reverted {
             let told = self.writing(held.snapshot.clone(), true);
@@ -242,6 +278,7 @@ impl Holder {
             mode: held.mode.clone(),
             boot: self.boot.clone(),
             in_flight: held.under_way(),
+            cut: held.cut.clone(),
         }
     }
 
@@ -288,6 +325,7 @@ impl Holder {
             let canary = held.snapshot.serve.iter().find(|target| target.role == Role::Canary);
             let weight = canary.map_or(Weight::NONE, |target| target.weight);
             let weight = if fallen { Weight::NONE } else { weight };
+            let watch = if fallen { None } else { held.watch(weight, &self.alarm, self.follows) };
             let is_apart = !held.snapshot.matches.is_empty() || held.snapshot.mirror.is_some();
             let mut counters = Vec::new();
             let mut until = 0_u16;
@@ -303,14 +341,15 @@ impl Holder {
                     health.insert(backend.address, healthy.clone());
                     let under_way = (target.release.clone(), backend.id.clone());
                     let in_flight = held.in_flight.entry(under_way).or_default().clone();
-                    let count = |role| {
+                    let count = |role, watch| {
                         let (release, instance) = (target.release.clone(), backend.id.clone());
-                        Arc::new(Counter::new(release, role, instance, in_flight.clone()))
+                        let counter = Counter::new(release, role, instance, in_flight.clone());
+                        Arc::new(counter.slow_over(held.snapshot.slow_over).watched(watch))
                     };
-                    let counter = count(target.role);
+                    let counter = count(target.role, watch.clone());
                     counters.push(counter.clone());
                     let apart = (is_canary && is_apart)
-                        .then(|| Apart { matched: count(Role::Matched), mirrored: count(Role::Mirrored) });
+                        .then(|| Apart { matched: count(Role::Matched, None), mirrored: count(Role::Mirrored, None) });
                     if let Some(Apart { matched, mirrored }) = &apart {
                         counters.extend([matched.clone(), mirrored.clone()]);
                     }
@@ -324,7 +363,8 @@ impl Holder {
             held.epochs.push(Epoch { generation: held.snapshot.generation, weight, counters });
             let (timeout, unserved) = (held.snapshot.timeout, held.unserved.clone());
             let aside = held.aside(&self.key).filter(|_| !fallen);
-            let service = Arc::new(Service { targets, fallback, fallen, timeout, unserved, aside });
+            let guard = watch.map(|watch| watch.guard);
+            let service = Arc::new(Service { targets, fallback, fallen, guard, timeout, unserved, aside });
             if !fallen {
                 let own = hosts(&held.snapshot);
                 routes.extend(own.map(|route| Entry { route, service: service.clone(), canary: true }));
@@ -336,9 +376,9 @@ impl Holder {
         self.changed.send_modify(|changed| *changed += 1);
     }
 
-    /// Lets leases lapse and closes the windows that have run since the last call.
+    /// Lets leases lapse, hears what guards have found, and closes the windows that have run since the last call.
     pub(crate) fn tick(&mut self) {
-        let mut lapsed = false;
+        let mut lapsed = self.hear();
         for (key, held) in &mut self.services {
             let lease = held.snapshot.lease.filter(|_| held.mode == Mode::Split && !self.follows);
             if lease.is_some_and(|lease| held.renewed.elapsed() >= lease.duration()) {
@@ -356,12 +396,12 @@ impl Holder {
         }
     }
 
-    /// The windows kept after a cursor.
+    /// The next windows kept after a cursor.
     pub(crate) fn windows(&self, key: &ServiceKey, after: Option<&Cursor>) -> Vec<Window> {
         let Some(held) = self.services.get(key) else { return Vec::new() };
         let seen = after.filter(|cursor| cursor.boot == self.boot).map_or(0, |cursor| cursor.sequence);
         let new = held.windows.iter().rev().take_while(|window| window.sequence > seen).count();
-        held.windows.range(held.windows.len() - new..).cloned().collect()
+        held.windows.range(held.windows.len() - new..).take(AT_ONCE).cloned().collect()
     }
 }
 
@@ -388,6 +428,8 @@ impl Held {
     }
 
     fn close(&mut self, key: &ServiceKey, boot: &str, to: Timestamp) {
+        // A guard may ask for it twice in a millisecond: a window has a duration.
+        let to = if to == self.closed_at { to.plus(Millis(1)) } else { to };
         let from = std::mem::replace(&mut self.closed_at, to);
         let last = self.epochs.len().saturating_sub(1);
         let mut unserved = self.unserved.swap(0, Relaxed);

@@ -133,6 +133,7 @@ fn tell_services(text: &mut Text, services: &[Kept]) {
             Mode::Fallback { cause: FallbackCause::Revert, .. } => "revert",
             Mode::Fallback { cause: FallbackCause::Lapse, .. } => "lapse",
             Mode::Fallback { cause: FallbackCause::Restart, .. } => "restart",
+            Mode::Fallback { cause: FallbackCause::Guard, .. } => "guard",
         };
         let [service, environment] = labels(key);
         text.value("", &[service, environment, ("mode", mode)], 1);

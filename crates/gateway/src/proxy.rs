@@ -303,6 +303,9 @@ impl Worker {
                 None => trailers = Trailers::Awaited,
             }
         }
+        if outcome == Outcome::Answered {
+            under.answers();
+        }
         if body.is_end_stream() {
             under.end(if trailers == Trailers::Awaited { Outcome::Status } else { outcome });
             if let Way::Own(link) = way {

@@ -71,6 +71,17 @@ impl Failed {
     }
 }
 
+/// What is known of a client that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// It had not failed.
+    Never,
+    /// It had.
+    Failed,
+    /// More clients failed than are remembered.
+    Unknown,
+}
+
 /// A client that stays.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -81,15 +92,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Notes a failure; whether there was one before.
-    pub(crate) fn fails_again(&self) -> bool {
+    /// Notes a failure; what is known of those before it.
+    pub(crate) fn fails(&self) -> Before {
         let mut failed = self.failed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.contains(&self.name) || {
-            if failed.len() < FAILED {
-                failed.insert(self.name);
-            }
-            false
+        if failed.contains(&self.name) {
+            return Before::Failed;
         }
+        if failed.len() >= FAILED {
+            return Before::Unknown;
+        }
+        failed.insert(self.name);
+        Before::Never
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     aside::{Aside, Asked},
     count::{Counter, Traffic, Under},
+    guard::Guard,
 };
 use davy_core::{Millis, Role, Route};
 use std::{
@@ -36,6 +37,8 @@ pub(crate) struct Service {
     pub fallback: Option<usize>,
     /// Whether only the fallback is served.
     pub fallen: bool,
+    /// Watches the canary: what it has cut off gets nothing more, before anybody else knows.
+    pub guard: Option<Arc<Guard>>,
     pub timeout: Millis,
     pub unserved: Arc<AtomicU64>,
     /// None for a plain split.
@@ -104,6 +107,7 @@ fn is_under(path: &str, prefix: &str) -> bool {
 impl Service {
     /// Finds the release of a request and takes an instance of it. None when nothing can be asked at all.
     pub(crate) fn choose(&self, asked: Asked) -> Option<Chosen> {
+        let fallen = self.fallen || self.guard.as_ref().is_some_and(|guard| guard.found().is_some());
         let by_weight = |draw| self.targets.iter().position(|target| draw < target.until);
         let wanted = match (&asked, &self.aside) {
             (Asked::Matched, Some(aside)) => Some(aside.canary),
@@ -112,7 +116,7 @@ impl Service {
             (Asked::Matched, None) => None,
         };
         let target = match self.fallback {
-            Some(fallback) if self.fallen => fallback,
+            Some(fallback) if fallen => fallback,
             _ => wanted?,
         };
         let healthy = self.healthy(target);
@@ -126,13 +130,17 @@ impl Service {
             _ => target,
         };
         let instance = self.targets[target].next()?;
-        let by_stable = self.aside.as_ref().is_some_and(|aside| aside.canary != target) && !self.fallen;
+        let by_stable = self.aside.as_ref().is_some_and(|aside| aside.canary != target) && !fallen;
         let counter = match (&asked, &instance.apart) {
             (Asked::Matched, Some(apart)) => &apart.matched,
             _ => &instance.counter,
         };
         let mut under = Under::new(counter.clone(), self.targets[target].traffic.clone());
-        let by_stable = by_stable && !matches!(asked, Asked::Matched);
+        let is_drawn = !matches!(asked, Asked::Matched);
+        let by_stable = by_stable && is_drawn;
+        if is_drawn && !fallen && wanted == Some(target) {
+            under.drawn();
+        }
         if let Asked::Client(client) = asked {
             under.of(client);
         }

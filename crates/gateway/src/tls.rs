@@ -2,9 +2,23 @@
 
 use crate::{acme::Challenges, certificates::Certificates, options::Redirect};
 use davy_ports::Error;
-use rustls::{ServerConfig, crypto::ring};
+use rustls::{ServerConfig, crypto::ring, server::ResolvesServerCert};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
+
+/// How hands are shaken with clients.
+pub(crate) fn config(certificates: Arc<dyn ResolvesServerCert>, protocols: &[&[u8]]) -> Result<ServerConfig, Error> {
+    let failed = |error: rustls::Error| Error::never("set up TLS", error);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    // Sessions are resumed by tickets: nothing is held for a client that is gone.
+    config.ticketer = ring::Ticketer::new().map_err(failed)?;
+    Ok(config)
+}
 
 /// What workers need of TLS.
 #[derive(Clone)]
@@ -19,15 +33,7 @@ pub(crate) struct Tls {
 impl Tls {
     /// For clients that come to a port, with these certificates.
     pub(crate) fn new(certificates: Arc<Certificates>, port: u16, redirect: Redirect) -> Result<Self, Error> {
-        let failed = |error: rustls::Error| Error::never("set up TLS", error);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Sessions are resumed by tickets: nothing is held for a client that is gone.
-        config.ticketer = ring::Ticketer::new().map_err(failed)?;
+        let config = config(certificates.clone(), &[b"h2", b"http/1.1"])?;
         let port = match redirect {
             Redirect::On => Some(port),
             Redirect::Off => None,

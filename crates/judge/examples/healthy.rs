@@ -1,6 +1,7 @@
 //! Simulated rollouts at full size: how often a healthy canary is rolled back, and what a bad one costs.
 //!
-//! `cargo run --release -p davy-judge --example healthy -- --runs 10000 --seed 1`
+//! `cargo run --release -p davy-judge --example healthy -- --runs 10000 --seed 1`; with `--only latency` the settings alone whose
+//! names have that word.
 
 #![expect(clippy::print_stdout, reason = "a command prints its figures")]
 
@@ -9,7 +10,7 @@ mod world;
 
 use std::error::Error;
 
-use davy_judge::Policy;
+use davy_judge::{Budget, Policy};
 use world::{End, World, median};
 
 /// `P(X ≤ x)` for `X ~ Bin(n, p)`, by logarithms of the terms.
@@ -45,6 +46,7 @@ fn figures(name: &str, world: &World, runs: u64, seed: u64) {
     let count = |end: End| outcomes.iter().filter(|outcome| outcome.end == end).count() as u64;
     let back = count(End::RolledBack);
     let harm = median(outcomes.iter().map(|outcome| outcome.harm as f64).collect());
+    let ended: Vec<&world::Outcome> = outcomes.iter().filter(|outcome| outcome.end == End::RolledBack).collect();
     let steps: Vec<String> = (0..world.steps.len())
         .map(|step| {
             let seconds: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.seconds.get(step).copied()).collect();
@@ -70,19 +72,29 @@ fn figures(name: &str, world: &World, runs: u64, seed: u64) {
         totals[totals.len() / 2],
         totals[totals.len() * 9 / 10]
     );
+    if let Some(first) = ended.first() {
+        let middle = median(ended.iter().map(|outcome| outcome.at_ms as f64 / 1_000.0).collect());
+        println!("    rolled back after a median of {middle:.1} s, the first so: {}", first.because);
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut runs, mut seed) = (1_000, 1);
+    let (mut runs, mut seed, mut only) = (1_000, 1, String::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let value = arguments.next().ok_or("give a number after each option")?.parse()?;
+        let value = arguments.next().ok_or("give a value after each option")?;
         match argument.as_str() {
-            "--runs" => runs = u64::max(value, 1),
-            "--seed" => seed = value,
-            other => return Err(format!("{other} is not known; use --runs and --seed").into()),
+            "--runs" => runs = u64::max(value.parse()?, 1),
+            "--seed" => seed = value.parse()?,
+            "--only" => only = value,
+            other => return Err(format!("{other} is not known; use --runs, --seed and --only").into()),
         }
     }
+    let figures = |name: &str, world: &World, runs, seed| {
+        if name.contains(&only) {
+            figures(name, world, runs, seed);
+        }
+    };
     println!("seed {seed}");
     let reference = World::reference();
     let limited = Policy { max_error_rate: Some(0.002), ..Policy::default() };
@@ -104,6 +116,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     figures("healthy, 100/s, limit 0.2 %", &World { policy: limited, ..reference.clone() }, runs, seed);
     figures("healthy, 1000/s, 1/5/25/50/100, hold 3 s", &demo, runs, seed);
     figures("healthy, no failures, as above", &World { stable: 0.0, canary: 0.0, ..demo.clone() }, runs, seed);
+    let latency = Policy { not_slower_than: Some(1.1), ..Policy::default() };
+    let full = Policy { max_slow: Some(0.01), metrics: 2, budget: Some(Budget::Excess(50.0)), ..latency };
+    let with = |policy| World { policy, deadline_ms: 900_000, ..reference.clone() };
+    figures("healthy, latency", &with(latency), runs, seed);
+    figures("healthy, latency, its limit, two metrics, a budget of 50", &with(full), runs, seed);
+    // Nothing but the budget rolls back here: what does must stay below α_h = 0.1 %.
+    let budget = Policy { relative: false, budget: Some(Budget::Excess(50.0)), ..Policy::default() };
+    for weight in [1_000, 5_000, 9_000] {
+        let steps = vec![weight];
+        let world = World {
+            policy: budget,
+            steps,
+            hold_ms: 300_000,
+            traffic: 1_000,
+            stable: 0.005,
+            canary: 0.005,
+            ..with(budget)
+        };
+        figures(&format!("healthy, only a budget of 50, at {weight} basis points"), &world, runs, seed);
+    }
     // What passes here is promoted falsely: it must stay below β = 5 %. Nothing but the proof holds it back.
     let margin = Policy { margin: Some(0.01), relative: false, ..Policy::default() };
     for stable in [0.001, 0.05] {
@@ -112,6 +144,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let world = World { stable, canary, policy: margin, steps, deadline_ms: 600_000, ..reference.clone() };
         figures(&format!("stable fails {stable}, worse by the margin"), &world, runs, seed);
     }
+    let slower = World { late: 0.02, steps: vec![1_000], hold_ms: 600_000, ..with(latency) };
+    figures("2 % take 800 ms more, 10 canary requests/s", &slower, runs.div_ceil(10), seed);
     for canary in [0.003, 0.01, 0.05, 0.5] {
         let few = runs.div_ceil(10);
         figures(&format!("fails {canary}, 100/s, 10/25/50"), &World { canary, ..reference.clone() }, few, seed);

@@ -21,7 +21,7 @@ use crate::counts::{Counts, Pair};
 use crate::mixture::{Mixture, Value};
 
 /// Alternatives `q`.
-const RATES: usize = 10;
+pub(crate) const RATES: usize = 10;
 
 /// A limit at or above this is none: alternatives beyond it say nothing.
 const USELESS: f64 = 0.9;
@@ -101,12 +101,21 @@ pub(crate) struct Absolute {
     mixture: Mixture<RATES>,
     /// Requests admitted in this epoch that have not ended.
     in_flight: u64,
+    /// How many requests fail together: what every `ln E_q` is divided by.
+    cluster: f64,
 }
 
 impl Absolute {
     /// Begins with the requests admitted from `begun_ms` on.
     pub(crate) fn begin(limit: f64, begun_ms: u64) -> Self {
-        Self { limit, begun_ms, alternatives: alternatives(limit), mixture: Mixture::begin(begun_ms), in_flight: 0 }
+        let (alternatives, mixture) = (alternatives(limit), Mixture::begin(begun_ms));
+        Self { limit, begun_ms, alternatives, mixture, in_flight: 0, cluster: 1.0 }
+    }
+
+    /// The same where `cluster` requests fail together.
+    pub(crate) fn tempered(mut self, cluster: f64) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// An epoch is over. What is in flight from it will be counted under it, if at all, and never comes here.
@@ -127,7 +136,7 @@ impl Absolute {
             let old = failures.min(start.older);
             start.older -= old;
             for (sum, alternative) in start.sums.iter_mut().zip(&self.alternatives) {
-                sum.add(alternative.ln_e(admitted, failures - old));
+                sum.add(alternative.ln_e(admitted, failures - old) / self.cluster);
             }
         }
         self.in_flight = present.saturating_sub(n);

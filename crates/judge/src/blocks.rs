@@ -10,6 +10,10 @@ pub const BLOCK_MS: u64 = 1_000;
 /// A block is closed once `(n_c + n_b) w (1 − w)` has reached this, so that both versions are usually in it.
 pub const BLOCK_REQUESTS: u64 = 2;
 
+/// Where `φ` requests fail together, so many times `φ` in place of [`BLOCK_REQUESTS`]: a block of few clusters says more
+/// than it knows.
+const BLOCK_CLUSTERS: f64 = 20.0;
+
 /// A closed block: counts of both versions of requests routed under one epoch. Evidence changes only by closed blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
@@ -43,7 +47,7 @@ impl Block {
 
     /// The rule sees the time, the weight and the sum of all requests: never which version, never the outcome. At 0 %
     /// and 100 % there is nothing to compare, and time alone closes.
-    fn is_full(&self) -> bool {
+    fn is_full(&self, needed: u64) -> bool {
         if self.to_ms.saturating_sub(self.from_ms) < BLOCK_MS {
             return false;
         }
@@ -53,7 +57,35 @@ impl Block {
         let share = u128::from(self.weight);
         let whole = u128::from(WHOLE);
         let requests = u128::from(self.counts.canary.n) + u128::from(self.counts.stable.n);
-        requests * share * (whole - share) >= u128::from(BLOCK_REQUESTS) * whole * whole
+        requests * share * (whole - share) >= u128::from(needed) * whole * whole
+    }
+}
+
+/// How the windows now coming were routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) epoch: u64,
+    pub(crate) weight: u16,
+}
+
+/// How a window stands to those counted before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It is to be counted.
+    Next,
+    /// Its epoch is over.
+    Late,
+    /// Its time has been counted.
+    Duplicate,
+}
+
+impl Order {
+    pub(crate) fn of(window: &Window, route: Option<Route>, counted_to_ms: u64) -> Self {
+        match route {
+            Some(route) if window.epoch < route.epoch => Self::Late,
+            Some(route) if window.epoch == route.epoch && window.from_ms < counted_to_ms => Self::Duplicate,
+            _ => Self::Next,
+        }
     }
 }
 
@@ -63,15 +95,29 @@ pub(crate) fn compares(weight: u16) -> bool {
 }
 
 /// Gathers the windows of one epoch into blocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gathering {
     open: Option<Block>,
+    /// What `(n_c + n_b) w (1 − w)` must reach.
+    needed: u64,
+}
+
+impl Default for Gathering {
+    fn default() -> Self {
+        Self { open: None, needed: BLOCK_REQUESTS }
+    }
 }
 
 impl Gathering {
-    /// Drops what is unfinished: its epoch is over.
-    pub(crate) fn drop_open(&mut self) {
-        self.open = None;
+    /// Blocks for requests that fail `cluster` together.
+    pub(crate) fn of_clusters(cluster: f64) -> Self {
+        let needed = if cluster > 1.0 { libm::ceil(BLOCK_CLUSTERS * cluster) as u64 } else { BLOCK_REQUESTS };
+        Self { open: None, needed }
+    }
+
+    /// Drops what is unfinished, and gives it: its epoch is over.
+    pub(crate) fn drop_open(&mut self) -> Pair {
+        self.open.take().map(|block| block.counts).unwrap_or_default()
     }
 
     /// Counts in the unfinished block.
@@ -85,7 +131,7 @@ impl Gathering {
             None => Block::begin(window),
             Some(open) => Block { to_ms: window.to_ms, counts: open.counts.plus(window.pair()), ..open },
         };
-        if block.is_full() {
+        if block.is_full(self.needed) {
             return Some(block);
         }
         self.open = Some(block);

@@ -118,6 +118,10 @@ pub enum Nonsense {
     NoDuration,
     /// A weight above 100 %.
     WeightAboveWhole,
+    /// A histogram with buckets out of order or beyond the last, or with more answers than requests.
+    Histogram,
+    /// More slow requests than requests.
+    MoreSlowThanRequests,
 }
 
 impl Window {

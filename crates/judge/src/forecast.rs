@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::counts::WHOLE;
-use crate::promotion::{FRACTIONS, Product, Sample, ln_e, ln_mean};
+use crate::promotion::{Product, Sample, ln_mean};
 
 /// What a step still needs, if the canary fails no more and stable fails at its past rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,10 +27,14 @@ const BEYOND: f64 = 1e15;
 
 /// Canary requests without a failure until `product` reaches `ln_safe` at `weight`; nothing if that is out of reach.
 pub(crate) fn requests(product: &Product, weight: u16, past: f64, ln_safe: f64) -> Option<u64> {
+    requests_failing(0.0, product, weight, past, ln_safe)
+}
+
+/// As [`requests`], with `rate` failures of the canary per request.
+pub(crate) fn requests_failing(rate: f64, product: &Product, weight: u16, past: f64, ln_safe: f64) -> Option<u64> {
     let share = f64::from(weight) / f64::from(WHOLE);
     let n_b = (1.0 - share) / share;
-    let sample = Sample { n_c: 1.0, x_c: 0.0, n_b, x_b: n_b * past };
-    let growth = FRACTIONS.map(|fraction| ln_e(sample, past, product.margin, fraction));
+    let growth = product.growth(Sample { n_c: 1.0, x_c: rate, n_b, x_b: n_b * past }, past);
     let now = product.sums.map(|sum| sum.value());
     let reached = |requests: f64| ln_mean(std::array::from_fn(|k| now[k] + requests * growth[k])) >= ln_safe;
     let mut high = 1.0;

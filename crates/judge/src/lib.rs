@@ -7,7 +7,8 @@
 //! What it promises, whatever the traffic does and however often one looks:
 //!
 //! - a canary that is no worse than its limits in every block is found [`Kind::Harmful`] with probability at most
-//!   0.6 α, for the whole rollout (the rest of α is kept for the guards in the gateways and the harm budget);
+//!   0.7 α, for the whole rollout: 0.6 α by the evidence of all metrics together, 0.1 α by a harm budget (the rest is kept for
+//!   the guards in the gateways);
 //! - a canary that is worse than stable by at least a step's margin in every block is found [`Kind::Safe`] at that step
 //!   with probability at most β.
 //!
@@ -32,27 +33,47 @@
 //! # Ok::<(), davy_judge::InvalidPolicy>(())
 //! ```
 
+/// The README's code runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod absolute;
 mod blocks;
+pub mod bounds;
 mod counts;
+mod details;
 mod evidence;
 mod forecast;
+mod gathered;
+pub mod guard;
+mod harm;
+mod honesty;
 mod in_flight;
 mod judge;
+pub mod latency;
+mod metrics;
 mod mixture;
+mod plain;
 mod policy;
 pub mod promotion;
+pub mod ramp;
 pub mod relative;
+pub mod replay;
 mod rollback;
 mod sum;
 mod verdict;
 mod wording;
 
 pub use blocks::{BLOCK_MS, BLOCK_REQUESTS, Block};
+pub use bounds::{Bounds, Difference};
 pub use counts::{ABSURD, Counts, Nonsense, Pair, WHOLE, Window};
-pub use evidence::{Evidence, Limit, Measure, Metric, Origin, Promotion, Standing};
+pub use details::{Details, Instance, Latencies};
+pub use evidence::{Evidence, Harm, Limit, Measure, Metric, Origin, Promotion, Speed, Standing, Thresholds};
 pub use forecast::{Forecast, forecast_requests};
+pub use honesty::{Calibration, SampleRatio};
 pub use judge::{Judge, NO_TRAFFIC_MS};
-pub use policy::{AMBER, InvalidPolicy, Policy};
+pub use policy::{AMBER, Budget, InvalidPolicy, Policy};
 pub use promotion::margin;
+pub use ramp::Ramp;
 pub use verdict::{Blindness, Kind, Verdict};

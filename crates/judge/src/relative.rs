@@ -22,12 +22,13 @@
 
 use crate::blocks::Block;
 use crate::counts::{Pair, WHOLE};
-use crate::mixture::{Mixture, Value};
+use crate::mixture::{Lanes, Starts, Value};
+use crate::sum::ln_sum;
 
 /// Alternatives `r`, log-spaced, both ends included.
-const RATIOS: usize = 20;
-const SMALLEST: f64 = 1.3;
-const LARGEST: f64 = 1_000.0;
+pub(crate) const RATIOS: usize = 20;
+pub(crate) const SMALLEST: f64 = 1.3;
+pub(crate) const LARGEST: f64 = 1_000.0;
 
 /// `ln e(r)` of one block; 0 where the block cannot tell (a version without requests, or no failure).
 #[must_use]
@@ -52,53 +53,114 @@ pub fn ln_e_sticky(counts: &Pair, odds: f64, ratio: f64, share: f64) -> f64 {
     x_c * libm::log(ratio) - (x_c + x_b) * libm::log1p((ratio - 1.0) * share)
 }
 
+/// `K` alternatives, log-spaced from `smallest` to `largest`, both ends included.
+pub(crate) fn spaced<const K: usize>(smallest: f64, largest: f64) -> [f64; K] {
+    let step = libm::log(largest / smallest) / (K - 1) as f64;
+    std::array::from_fn(|k| smallest * libm::exp(step * k as f64))
+}
+
+/// Alternatives to an odds ratio, and what a block is worth under each.
+#[derive(Clone, Debug)]
+pub(crate) struct Alternatives<const K: usize> {
+    odds: f64,
+    /// `r − 1`.
+    above: [f64; K],
+    ln_ratios: [f64; K],
+    /// How many requests fail together: what every `ln e` is divided by.
+    cluster: f64,
+}
+
+impl<const K: usize> Alternatives<K> {
+    pub(crate) fn new(odds: f64, ratios: [f64; K], cluster: f64) -> Self {
+        Self { odds, above: ratios.map(|ratio| ratio - 1.0), ln_ratios: ratios.map(libm::log), cluster }
+    }
+
+    /// For a block of `canary` and `stable` requests: what each failure of either takes from `ln e`. Nothing where a version has none.
+    pub(crate) fn costs(&self, canary: f64, stable: f64) -> Option<[f64; K]> {
+        if canary <= 0.0 || stable <= 0.0 {
+            return None;
+        }
+        let share = canary * self.odds / (canary * self.odds + stable);
+        Some(self.above.map(|above| libm::log1p(above * share)))
+    }
+
+    /// `ln e` under each alternative, of `x_c` failures of the canary among `all`.
+    pub(crate) fn ln_e(&self, x_c: f64, all: f64, costs: &[f64; K]) -> [f64; K] {
+        std::array::from_fn(|k| (x_c * self.ln_ratios[k] - all * costs[k]) / self.cluster)
+    }
+}
+
 /// The `k`-th alternative.
-fn ratio(k: usize) -> f64 {
+pub(crate) fn ratio(k: usize) -> f64 {
     let step = libm::log(LARGEST / SMALLEST) / (RATIOS - 1) as f64;
     SMALLEST * libm::exp(step * k as f64)
 }
 
 /// The process over all blocks in which both versions had a share.
 #[derive(Clone, Debug)]
-pub(crate) struct Relative {
-    odds: f64,
+pub(crate) struct Comparison<const K: usize> {
+    alternatives: Alternatives<K>,
     sticky: bool,
-    ratios: [f64; RATIOS],
-    mixture: Mixture<RATIOS>,
+    starts: Starts<Pair>,
+    lanes: Lanes<K>,
 }
+
+/// The process of errors.
+pub(crate) type Relative = Comparison<RATIOS>;
 
 impl Relative {
     pub(crate) fn begin(odds: f64, sticky: bool) -> Self {
-        Self { odds, sticky, ratios: std::array::from_fn(ratio), mixture: Mixture::begin(0) }
+        Self::among(odds, spaced(SMALLEST, LARGEST), sticky)
+    }
+}
+
+impl<const K: usize> Comparison<K> {
+    /// Against `odds` times stable's odds, by these ratios above them.
+    pub(crate) fn among(odds: f64, ratios: [f64; K], sticky: bool) -> Self {
+        let alternatives = Alternatives::new(odds, ratios, 1.0);
+        Self { alternatives, sticky, starts: Starts::begin(0), lanes: Lanes::begin() }
+    }
+
+    /// The same where up to `cluster` requests, all of one version, fail together. With `t = size/cluster`, a failed cluster
+    /// expects `1 + θ1 (r^t − 1) ≤ (1 + θ1 (r − 1))^t` (Jensen, for `t ≤ 1`), which is what it takes: `E[e] ≤ 1` again.
+    pub(crate) fn tempered(mut self, cluster: f64) -> Self {
+        self.alternatives.cluster = cluster;
+        self
     }
 
     /// Takes one closed block; `before` is what had been counted before it.
     pub(crate) fn add(&mut self, block: &Block, before: Pair) {
-        self.mixture.reach(block.from_ms, before, 0);
-        let share = f64::from(block.weight) / f64::from(WHOLE);
-        let terms = self.ratios.map(|ratio| match self.sticky {
-            true => ln_e_sticky(&block.counts, self.odds, ratio, share),
-            false => ln_e(&block.counts, self.odds, ratio),
-        });
-        for start in self.mixture.starts_mut() {
-            for (sum, term) in start.sums.iter_mut().zip(terms) {
-                sum.add(term);
-            }
+        self.lanes.open(self.starts.reach(block.from_ms, || before));
+        let Pair { canary, stable } = block.counts;
+        let (costs, x_c, x_b) = if self.sticky {
+            let share = f64::from(block.weight) / f64::from(WHOLE);
+            (self.alternatives.costs(share, 1.0 - share), canary.first_failures(), stable.first_failures())
+        } else {
+            (self.alternatives.costs(canary.n as f64, stable.n as f64), canary.x, stable.x)
+        };
+        let (x_c, all) = (x_c as f64, x_c as f64 + x_b as f64);
+        if let Some(costs) = costs.filter(|_| all > 0.0) {
+            self.lanes.add(&self.alternatives.ln_e(x_c, all, &costs));
         }
     }
 
     pub(crate) fn value(&self) -> Value {
-        self.mixture.value()
+        let even = libm::log(K as f64);
+        let terms = self.lanes.terms().map(|term| term - even);
+        let ln_e = ln_sum(terms.chain(std::iter::once(self.starts.ln_rest())));
+        let (since_ms, before) = self.starts.mark(self.lanes.largest().1).copied().unwrap_or_default();
+        Value { ln_e, since_ms, before }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{RATIOS, ratio};
+    use super::{LARGEST, RATIOS, SMALLEST, spaced};
 
     #[test]
     fn alternatives_reach_from_end_to_end() {
-        assert_eq!(ratio(0), 1.3);
-        assert!((ratio(RATIOS - 1) - 1_000.0).abs() < 1e-9);
+        let ratios: [f64; RATIOS] = spaced(SMALLEST, LARGEST);
+        assert_eq!(ratios[0], 1.3);
+        assert!((ratios[RATIOS - 1] - 1_000.0).abs() < 1e-9);
     }
 }

@@ -8,6 +8,11 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
+    /// A sum that begins at a value.
+    pub(crate) const fn of(total: f64) -> Self {
+        Self { total, lost: 0.0 }
+    }
+
     /// Adds one finite term.
     pub(crate) fn add(&mut self, term: f64) {
         let next = self.total + term;
@@ -22,14 +27,24 @@ impl Sum {
     }
 }
 
-/// `ln Σ exp(ln_weight + ln_value)` without overflow, in the order given. The terms must not be empty.
-pub(crate) fn ln_mix(terms: &[(f64, f64)]) -> f64 {
-    let peak = terms.iter().map(|(weight, value)| weight + value).fold(f64::NEG_INFINITY, f64::max);
+/// Terms so far below the largest, as a logarithm, that no sum of them could be seen in its last digit.
+const UNSEEN: f64 = -60.0;
+
+/// `ln Σ exp(term)` without overflow, in the order given. The terms must not be empty.
+pub(crate) fn ln_sum(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+    let peak = terms.clone().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = Sum::default();
-    for (weight, value) in terms {
-        sum.add(libm::exp(weight + value - peak));
+    for below in terms.map(|term| term - peak) {
+        if below > UNSEEN {
+            sum.add(libm::exp(below));
+        }
     }
     peak + libm::log(sum.value())
+}
+
+/// `ln Σ exp(ln_weight + ln_value)`, as [`ln_sum`].
+pub(crate) fn ln_mix(terms: &[(f64, f64)]) -> f64 {
+    ln_sum(terms.iter().map(|(weight, value)| weight + value))
 }
 
 #[cfg(test)]
@@ -43,6 +58,17 @@ mod tests {
             sum.add(term);
         }
         assert_eq!(sum.value(), 2.0);
+    }
+
+    #[test]
+    fn ten_million_terms_do_not_drift() {
+        let (mut sum, term, times) = (Sum::default(), 0.1 - 1e-9 / 3.0, 10_000_000);
+        for _ in 0..times {
+            sum.add(term);
+            sum.add(-1e6);
+            sum.add(1e6);
+        }
+        assert!((sum.value() - term * f64::from(times)).abs() < 1e-9 * term * f64::from(times));
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::{
 /// The folder of the copies in a release.
 const FILES: &str = "files";
 const MANIFEST: &str = "manifest.json";
+/// How the name of a copy begins until it is whole.
+const UNFINISHED: &str = ".new-";
 /// Where a program from outside the source's folder is copied to.
 const PROGRAMS: &str = ".davy/bin";
 /// Programs below these belong to the system: they change with its packages and need what lies around them.
@@ -61,7 +63,7 @@ pub(crate) fn prepare(
     }
     let parent = folders.releases_of(key);
     make(&parent).map_err(|error| io_error(&plan.tried, &parent, &error))?;
-    let temporary = parent.join(format!(".new-{}", uuid::Uuid::now_v7().simple()));
+    let temporary = parent.join(format!("{UNFINISHED}{}", uuid::Uuid::now_v7().simple()));
     let kept = plan.keep(folders, key, &temporary);
     if kept.is_err() || temporary.exists() {
         let _ = fs::remove_dir_all(&temporary);
@@ -79,6 +81,16 @@ pub(crate) fn command(release: &Path) -> io::Result<Vec<String>> {
 pub(crate) fn unpack(release: &Path, into: &Path) -> io::Result<()> {
     make(into)?;
     copy_folder(&release.join(FILES), into)
+}
+
+/// Removes the copies that nobody finished.
+pub(crate) fn remove_unfinished(folders: &Folders) {
+    let folders = fs::read_dir(folders.releases()).into_iter().flatten().flatten();
+    for copy in folders.filter_map(|of| fs::read_dir(of.path()).ok()).flatten().flatten() {
+        if copy.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            let _ = fs::remove_dir_all(copy.path());
+        }
+    }
 }
 
 fn copy_folder(from: &Path, into: &Path) -> io::Result<()> {

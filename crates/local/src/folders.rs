@@ -34,7 +34,7 @@ impl Folders {
         &self.data
     }
 
-    fn releases(&self) -> PathBuf {
+    pub(crate) fn releases(&self) -> PathBuf {
         self.data.join("releases")
     }
 

@@ -32,7 +32,7 @@ const APPEAR: Duration = Duration::from_secs(10);
 /// How long after the grace a shim may take to end its instance by force.
 const FORCE: Duration = Duration::from_secs(10);
 /// A folder without a spec is left alone so long: somebody may be at it.
-const HALF_MADE: Duration = Duration::from_secs(60);
+pub(crate) const HALF_MADE: Duration = Duration::from_secs(60);
 
 /// What is behind a socket.
 pub(crate) enum Answer {
@@ -60,12 +60,12 @@ fn read(folder: &Path) -> Option<Spec> {
         .ok()
 }
 
-/// Removes what a crash left before it was an instance.
-pub(crate) fn remove_half_made(folders: &Folders) {
+/// Removes what a crash left before it was an instance, or when it was one no more; what is younger than `age` stays.
+pub(crate) fn remove_half_made(folders: &Folders, age: Duration) {
     let Ok(entries) = fs::read_dir(folders.instances()) else { return };
     for entry in entries.flatten() {
         let is_old = |about: fs::Metadata| {
-            about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > HALF_MADE)
+            about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|since| since >= age)
         };
         if !entry.path().join(SPEC).exists() && entry.metadata().is_ok_and(is_old) {
             let _ = fs::remove_dir_all(entry.path());

@@ -17,7 +17,10 @@ use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -58,6 +61,8 @@ struct Shared {
     starting: Mutex<HashSet<InstanceId>>,
     /// One order for a service at a time.
     orders: Mutex<HashMap<ServiceKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Everything is being stopped: nothing is started any more.
+    ends: AtomicBool,
 }
 
 /// Something of this place that still runs or lies about.
@@ -85,7 +90,7 @@ impl LocalPlatform {
     pub fn open(options: Options) -> Result<Self, Error> {
         let folders = Folders::open(&options.data)?;
         let fences = Fences::open(folders.fences())?;
-        instances::remove_half_made(&folders);
+        instances::remove_half_made(&folders, instances::HALF_MADE);
         let shim =
             std::path::absolute(&options.shim).map_err(|error| Error::never("find the shim's program", error))?;
         Ok(Self { folders, fences, shim, vault: Arc::new(NoVault), shared: Arc::default() })
@@ -97,13 +102,27 @@ impl LocalPlatform {
         Self { vault, ..self }
     }
 
-    /// Stops every instance of every service and leaves nothing of them behind. Needs no server.
+    /// Stops every instance of every service and leaves nothing of them behind, nor of what a killed server had begun. Starts
+    /// nothing afterwards. Needs no server, and there must be no other one.
     ///
     /// # Errors
     /// The first of what could not be stopped; the others are stopped all the same.
     pub async fn stop_all(&self, grace: Millis) -> Result<(), Error> {
+        self.shared.ends.store(true, Ordering::SeqCst);
+        // An order under way starts at most the instance that it is at.
+        let orders: Vec<_> = lock(&self.shared.orders).values().map(Arc::clone).collect();
+        for turn in orders {
+            drop(turn.lock().await);
+        }
         let specs = self.list().await?;
-        self.stop(specs, grace).await
+        let stopped = self.stop(specs, grace).await;
+        let folders = self.folders.clone();
+        blocking(move || {
+            instances::remove_half_made(&folders, Duration::ZERO);
+            artifact::remove_unfinished(&folders);
+        })
+        .await;
+        stopped
     }
 
     /// What runs or lies about.
@@ -207,6 +226,12 @@ impl LocalPlatform {
         }
         let count = usize::try_from(order.count).unwrap_or(usize::MAX);
         for _ in running.len()..count {
+            if self.shared.ends.load(Ordering::SeqCst) {
+                return Err(Error::later(
+                    format!("run {} of {}", order.release.id, order.key),
+                    "everything is being stopped",
+                ));
+            }
             self.start(order).await?;
         }
         if running.len() > count {

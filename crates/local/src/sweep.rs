@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The variable that every process of an instance carries, its shim included.
-pub(crate) const MARK: &str = "DAVY_INSTANCE";
+pub(crate) const MARK: &str = davy_place::INSTANCE;
 
 /// The processes of an instance, without the caller.
 pub(crate) fn marked(instance: &str) -> Vec<Pid> {

@@ -5,11 +5,13 @@ pub mod disk;
 mod fences;
 mod given;
 mod mask;
+mod myself;
 mod probe;
 mod substitute;
 
 pub use fences::Fences;
 pub use given::{Given, give};
 pub use mask::{Mask, Masked};
+pub use myself::{INSTANCE, myself};
 pub use probe::Probe;
 pub use substitute::{known, substitute};

@@ -1,6 +1,6 @@
 //! The append-only record of everything that happened, and the evidence beside it.
 
-use crate::Boxed;
+use crate::{Boxed, Tries};
 use davy_core::{Actor, Generation, RolloutId, ServiceKey, Timestamp, Weight, Window, rollout::Event};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub trait Journal: Send + Sync {
 
     /// Every event of a stream, in order.
     fn stream<'a>(&'a self, stream: &'a ServiceKey) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
+
+    /// Every event of a rollout, in order.
+    fn rollout<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
 
     /// At most `limit` events of all streams after a sequence number, in order.
     fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>>;
@@ -82,6 +85,35 @@ pub struct Batch {
     pub evidence: bool,
     /// Set when the source failed or sent nonsense just before this batch.
     pub blind: Option<String>,
+    /// What was read of the service's own metrics since the batch before.
+    #[serde(default)]
+    pub metrics: Vec<Measured>,
+}
+
+/// What was read of one metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Which one, from 0.
+    pub metric: u8,
+    /// What was counted, or why that is not known.
+    pub seen: Result<Interval, String>,
+}
+
+/// What a metric counted while one weight was served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The weight epoch.
+    pub generation: Generation,
+    /// The canary's weight in it.
+    pub weight: Weight,
+    /// From the reading before.
+    pub from: Timestamp,
+    /// To this one.
+    pub to: Timestamp,
+    /// The release on trial.
+    pub canary: Tries,
+    /// The release that served before.
+    pub stable: Tries,
 }
 
 /// What a check of the chains found.
@@ -130,6 +162,24 @@ pub enum JournalError {
     Unavailable {
         /// What happened.
         why: String,
+    },
+    /// The connection was lost while it was being written: read what is there before deciding anything.
+    #[error("whether it was written is not known: {why}")]
+    Unknown {
+        /// What happened.
+        why: String,
+    },
+    /// What was seen in it before is no longer there: an older backup was put in its place.
+    #[error(
+        "{place} is older than it was: event {seen} was seen in it and is not there any more, it ends at event {ends_at}; nothing is written. If a dump was restored on purpose, restart every server on it"
+    )]
+    Older {
+        /// Where it is kept.
+        place: String,
+        /// The last event that was seen.
+        seen: u64,
+        /// The last event that is there now.
+        ends_at: u64,
     },
     /// What is stored cannot be read.
     #[error("the journal is damaged: {why}")]

@@ -7,15 +7,19 @@
 pub mod conformance;
 mod error;
 mod journal;
+mod outbox;
 mod platform;
 mod router;
+mod signals;
 mod telemetry;
 mod vault;
 
 pub use error::{Error, Retry};
-pub use journal::{Batch, Broken, Entry, Journal, JournalError, Record, Verified};
+pub use journal::{Batch, Broken, Entry, Interval, Journal, JournalError, Measured, Record, Verified};
+pub use outbox::{Lane, Mark, Outbox, Untold};
 pub use platform::{LogLine, LogQuery, LogSource, Order, Platform};
 pub use router::Router;
+pub use signals::{NoSignals, Reading, Signals, Span, Tries, Watch};
 pub use telemetry::{Cursor, Telemetry};
 pub use vault::{NoVault, SecretValue, Vault};
 

@@ -1,13 +1,19 @@
 //! What keeps the values of secrets.
 
 use crate::{Boxed, Error};
-use davy_core::{Secret, ServiceKey};
+use davy_core::{Secret, SecretName, ServiceKey};
 use zeroize::Zeroizing;
 
 /// Opens secrets for the places that give them to instances.
 pub trait Vault: Send + Sync {
     /// The values of what a release is given, in its order. Needs no database for those that were opened before.
     fn open<'a>(&'a self, secrets: &'a [Secret]) -> Boxed<'a, Result<Vec<SecretValue>, Error>>;
+
+    /// The value that a service would be given now: for what belongs to no release.
+    fn current<'a>(&'a self, key: &'a ServiceKey, name: &'a SecretName) -> Boxed<'a, Result<SecretValue, Error>> {
+        let _ = key;
+        Box::pin(async move { Err(Error::never(format!("open the secret {name}"), "no secrets are kept here")) })
+    }
 
     /// Every value that an instance of the service may know: what is to be hidden in its output.
     fn known<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Vec<SecretValue>>;

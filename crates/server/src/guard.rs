@@ -1,6 +1,6 @@
-//! Who asks: host names of this machine only (against DNS rebinding), then the token, then what it may do.
+//! Who asks: host names of the server only (against DNS rebinding), then the token, then what it may do.
 
-use crate::{Shared, access, problem::Problem};
+use crate::{KnownAs, Shared, access, problem::Problem};
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -12,18 +12,20 @@ use std::net::{IpAddr, SocketAddr};
 
 pub(crate) struct Guard {
     address: SocketAddr,
+    known_as: KnownAs,
 }
 
 impl Guard {
-    pub(crate) const fn new(address: SocketAddr) -> Self {
-        Self { address }
+    pub(crate) fn new(address: SocketAddr, known_as: KnownAs) -> Self {
+        Self { address, known_as }
     }
 
     fn admits(&self, known: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if !header(header::HOST).is_some_and(|host| self.is_ours(host)) {
             let why = "this server is not known by that host name";
-            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why));
+            let hint = "use a name of its certificate, or start it with `--behind-proxy NAME`";
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why).hint(hint));
         }
         let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         known.admit(token.unwrap_or_default().trim()).map_err(|rejected| {
@@ -36,12 +38,16 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let name = match host.parse::<SocketAddr>() {
-            Ok(address) => return address.ip().is_loopback() || address.ip() == self.address.ip(),
-            Err(_) => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let ip = host.parse::<SocketAddr>().map(|address| address.ip());
+        let ip = ip.or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
+        let name = match ip {
+            Ok(ip) if ip.is_loopback() || ip == self.address.ip() => return true,
+            Ok(ip) => ip.to_string(),
+            Err(_) => host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned(),
         };
-        let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
-        name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback() || ip == self.address.ip())
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip == self.address.ip())
+            || (self.known_as)(&name)
     }
 }
 

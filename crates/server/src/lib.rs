@@ -1,10 +1,13 @@
 //! The HTTP API: what the command line and the page use. JSON in and out, problems as RFC 9457 bodies, live events as
 //! server-sent events whose id is the journal's sequence number.
 //!
-//! Nothing answers without a token that may ask for it, and nothing answers under a host name that is not this machine's own.
+//! Nothing answers without a token that may ask for it, and nothing answers under a host name that is not the server's own.
 
 mod access;
+mod forecast;
 mod guard;
+mod listen;
+mod notify;
 mod problem;
 mod routes;
 mod secrets;
@@ -13,11 +16,13 @@ pub mod wire;
 
 use davy_engine::{
     Access, Engine, Vault,
-    store::{Signer, Sqlite},
+    store::{Signer, Store},
 };
+use davy_notify::Notifier;
 use guard::Guard;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::mpsc};
+use tokio_rustls::TlsAcceptor;
 
 /// What the API needs.
 pub struct Options {
@@ -25,11 +30,20 @@ pub struct Options {
     pub access: Arc<Access>,
     /// Where it listens.
     pub listener: TcpListener,
+    /// Shakes hands with whoever comes there; none where requests come in the clear.
+    pub tls: Option<TlsAcceptor>,
+    /// Whether the server is known by a host name besides this machine's own.
+    pub known_as: KnownAs,
     /// The secrets.
     pub vault: Arc<Vault>,
+    /// Who tells people what happened.
+    pub notifier: Arc<Notifier>,
     /// Where the journal is, and who signs its checkpoints.
-    pub journal: (Sqlite, Arc<Signer>),
+    pub journal: (Store, Arc<Signer>),
 }
+
+/// Whether a host name is the server's.
+pub type KnownAs = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Somebody asked the server to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +57,8 @@ pub(crate) struct Shared {
     engine: Arc<Engine>,
     vault: Arc<Vault>,
     access: Arc<Access>,
-    journal: (Sqlite, Arc<Signer>),
+    notifier: Arc<Notifier>,
+    journal: (Store, Arc<Signer>),
     stop: mpsc::UnboundedSender<Stop>,
     guard: Arc<Guard>,
 }
@@ -63,14 +78,14 @@ pub async fn serve(
         engine,
         vault: options.vault,
         access: options.access,
+        notifier: options.notifier,
         journal: options.journal,
         stop,
-        guard: Arc::new(Guard::new(address)),
+        guard: Arc::new(Guard::new(address, options.known_as)),
     };
     let app = routes::app(shared);
-    let served = async move { axum::serve(options.listener, app).await };
     tokio::select! {
-        served = served => served.map(|()| None),
+        () = listen::serve(options.listener, options.tls, app) => Ok(None),
         stop = stopped.recv() => {
             // The answer to whoever asked goes out first.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

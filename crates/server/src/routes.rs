@@ -1,6 +1,6 @@
 //! The API's addresses.
 
-use crate::{Shared, Stop, access::reach, guard, problem::Problem, secrets, tokens, wire};
+use crate::{Shared, Stop, access::reach, forecast, guard, notify, problem::Problem, secrets, tokens, wire};
 use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse},
     routing::{get, post},
 };
-use davy_core::{ReleaseId, RolloutId, Source};
+use davy_core::{Given, ReleaseId, RolloutId, Secret, Source};
 use davy_engine::{Action, Caller, Deploy, Engine, now};
 use davy_ports::{LogQuery, Record};
 use futures_util::{Stream, StreamExt, stream};
@@ -27,6 +27,7 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/rollouts", get(rollouts))
         .route("/api/rollouts/{id}", get(rollout))
         .route("/api/rollouts/{id}/events", get(records))
+        .route("/api/deploy/check", post(deployable))
         .route("/api/rollouts/{id}/report", post(report))
         .route("/api/rollouts/{id}/promote", post(promote))
         .route("/api/rollouts/{id}/pause", post(pause))
@@ -37,8 +38,11 @@ pub(crate) fn app(shared: Shared) -> Router {
         .route("/api/services/{environment}/{service}/remove", post(remove))
         .route("/api/services/{environment}/{service}/rollback", post(rollback))
         .route("/api/services/{environment}/{service}/logs", get(logs))
+        .route("/api/services/{environment}/{service}/traffic", get(traffic))
         .route("/api/secrets", get(secrets::list).post(secrets::set))
         .route("/api/secrets/remove", post(secrets::remove))
+        .route("/api/notify", get(notify::standing))
+        .route("/api/notify/test", post(notify::test))
         .route("/api/tokens", get(tokens::list).post(tokens::create))
         .route("/api/tokens/{name}/revoke", post(tokens::revoke))
         .route("/api/checkpoint", post(tokens::checkpoint))
@@ -62,12 +66,13 @@ async fn health() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "type": "health", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-async fn deploy(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    bytes: Bytes,
-) -> Answer<wire::Taken> {
-    let asked: wire::Deploy = body(&bytes)?;
+/// What a file says of one service in one environment, its secrets pinned.
+pub(crate) async fn asked(
+    shared: &Shared,
+    caller: &Caller,
+    bytes: &Bytes,
+) -> Result<(PathBuf, davy_config::Deployment), Problem> {
+    let asked: wire::Deploy = body(bytes)?;
     let folder = PathBuf::from(&asked.folder);
     if !folder.is_absolute() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "A005", "`folder` is not an absolute path"));
@@ -78,19 +83,55 @@ async fn deploy(
     };
     let file = davy_config::parse(asked.file.as_bytes()).map_err(wrong)?;
     let mut found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
-    reach(&caller, found.key.environment.as_str())?;
+    reach(caller, found.key.environment.as_str())?;
     shared.vault.pin(&found.key, &mut found.workload.secrets).await.map_err(davy_engine::EngineError::Place)?;
-    let rollout = shared
-        .engine
-        .deploy(Deploy {
-            key: found.key,
-            source: Source { folder },
-            workload: found.workload,
-            policy: found.policy,
-            by: caller.actor,
-        })
-        .await?;
-    Ok(Json(wire::Taken { rollout }))
+    if let Some(token) = found.policy.analysis.source.as_mut().and_then(|source| source.token.as_mut()) {
+        let pinned = shared.vault.pin(&found.key, std::slice::from_mut(token)).await;
+        pinned.map_err(davy_engine::EngineError::Place)?;
+    }
+    // Those are read when something is told, as they are then; that they are set is known now.
+    let names = found.policy.notify.iter().flat_map(davy_core::Channel::secrets);
+    let mut needed: Vec<Secret> =
+        names.map(|name| Secret { name: name.clone(), given: Given::File, pin: None }).collect();
+    shared.vault.pin(&found.key, &mut needed).await.map_err(davy_engine::EngineError::Place)?;
+    Ok((folder, found))
+}
+
+/// Whether it could be deployed, as far as the server alone knows: the caller may, and its secrets are set.
+async fn deployable(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Answer<serde_json::Value> {
+    asked(&shared, &caller, &bytes).await?;
+    Ok(Json(serde_json::json!({ "type": "done" })))
+}
+
+async fn deploy(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Answer<wire::Taken> {
+    let (folder, found) = asked(&shared, &caller, &bytes).await?;
+    let deploy = Deploy {
+        key: found.key,
+        source: Source { folder },
+        workload: found.workload,
+        policy: found.policy,
+        by: caller.actor,
+    };
+    let notices = forecast::check(&shared.engine, &deploy).await?;
+    let rollout = shared.engine.deploy(deploy).await?;
+    Ok(Json(wire::Taken { rollout, notices }))
+}
+
+/// The requests of the last minute.
+async fn traffic(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+) -> Answer<wire::Traffic> {
+    let rate = shared.engine.rate(&key(&environment, &service)?).await;
+    Ok(Json(wire::Traffic { requests: rate.map(|rate| rate.requests), seconds: rate.map(|rate| rate.seconds) }))
 }
 
 #[derive(Deserialize)]
@@ -199,7 +240,7 @@ async fn remove(
     Path((environment, service)): Path<(String, String)>,
 ) -> Answer<wire::Taken> {
     let rollout = shared.engine.remove(&key(&environment, &service)?, caller.actor).await?;
-    Ok(Json(wire::Taken { rollout }))
+    Ok(Json(wire::Taken { rollout, notices: Vec::new() }))
 }
 
 fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Problem> {
@@ -214,7 +255,7 @@ async fn rollback(
 ) -> Answer<wire::Taken> {
     let asked: wire::Rollback = if bytes.is_empty() { wire::Rollback::default() } else { body(&bytes)? };
     let rollout = shared.engine.rollback(&key(&environment, &service)?, asked.to, caller.actor).await?;
-    Ok(Json(wire::Taken { rollout }))
+    Ok(Json(wire::Taken { rollout, notices: Vec::new() }))
 }
 
 #[derive(Deserialize)]

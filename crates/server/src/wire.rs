@@ -4,7 +4,7 @@ use davy_core::{
     InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Next, Outcome, Pause, RequestKind},
 };
-use davy_engine::{Live, Role, Seen, Summary};
+use davy_engine::{Live, MetricSeen, Role, Seen, Summary};
 use davy_judge::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -40,11 +40,59 @@ pub struct Deploy {
     pub service: Option<String>,
 }
 
+/// What a channel is still to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// `untold`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// About which service.
+    pub service: String,
+    /// Where.
+    pub environment: String,
+    /// The channel as the file names it.
+    pub channel: String,
+    /// How many messages.
+    pub waiting: usize,
+    /// When the oldest happened.
+    pub since: Timestamp,
+    /// How often that was tried.
+    pub attempts: u32,
+    /// What happened the last time.
+    pub trouble: Option<String>,
+}
+
+/// What came of the test of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// `tested`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The channel as the file names it.
+    pub channel: String,
+    /// Whether the message arrived.
+    pub ok: bool,
+    /// Why not.
+    pub trouble: Option<String>,
+}
+
 /// A deployment was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// The rollout that does it.
     pub rollout: RolloutId,
+    /// What the person should know before it goes on.
+    #[serde(default)]
+    pub notices: Vec<String>,
+}
+
+/// How busy a service is; null where it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests to stable and canary.
+    pub requests: Option<u64>,
+    /// The time in which they were counted, in seconds; at most 60.
+    pub seconds: Option<f64>,
 }
 
 /// Goes back.
@@ -237,6 +285,12 @@ pub struct Rollout {
     /// Requests on the new release that are no evidence: matched ones, and copies.
     #[serde(default)]
     pub aside: Counted,
+    /// What the service counted itself, metric by metric.
+    #[serde(default)]
+    pub metrics: Vec<MetricSeen>,
+    /// The verdict's sentence with the names of metrics, and what it rests on, in plain words.
+    #[serde(default)]
+    pub explained: Vec<String>,
     /// How it takes over: `canary`, `blue-green`, `rolling`, `recreate`.
     #[serde(default)]
     pub strategy: String,
@@ -419,6 +473,8 @@ impl Rollout {
             canary: Counted::default(),
             stable: Counted::default(),
             aside: Counted::default(),
+            metrics: Vec::new(),
+            explained: Vec::new(),
             strategy: String::new(),
             interrupts: false,
             preview: Vec::new(),
@@ -439,6 +495,13 @@ impl Rollout {
         };
         let on_trial = !rollout.is_first() && request.kind == RequestKind::Deploy;
         let verdict = live.verdict.clone().filter(|_| on_trial);
+        let analysis = &request.policy.analysis;
+        let explained = verdict.iter().flat_map(|verdict| {
+            let because = analysis.told(verdict, live.instances.iter().map(|instance| &instance.id));
+            std::iter::once(because).chain(davy_engine::report::evidence::lines(verdict, analysis))
+        });
+        let explained = explained.collect();
+        let next = rollout.next(verdict.as_ref().map(|verdict| (now, verdict)));
         let first = rollout.is_first().then(|| "the first deployment: there is nothing to compare it with".to_owned());
         Some(Self {
             kind: "rollout".to_owned(),
@@ -452,7 +515,7 @@ impl Rollout {
             verdict: verdict.as_ref().map(|verdict| verdict.kind),
             judged: verdict,
             paused: rollout.pause.clone(),
-            next: Some(rollout.next()),
+            next: Some(next),
             deadline: rollout.is_forward().then(|| rollout.deadline()),
             outcome,
             why: rollout.ending.as_ref().map(|(_, cause)| cause.sentence()).or(first),
@@ -465,6 +528,8 @@ impl Rollout {
             canary: live.seen.0.into(),
             stable: live.seen.1.into(),
             aside: live.seen.2.into(),
+            metrics: live.metrics.clone(),
+            explained,
             strategy: request.policy.strategy.as_str().to_owned(),
             interrupts: rollout.interrupts(),
             preview: preview(live, rollout),
@@ -499,6 +564,7 @@ fn router(live: &Live) -> String {
                 davy_core::FallbackCause::Revert => "serves stable alone: traffic was put back".to_owned(),
                 davy_core::FallbackCause::Lapse => "serves stable alone: the controller was silent".to_owned(),
                 davy_core::FallbackCause::Restart => "serves stable alone: it was restarted".to_owned(),
+                davy_core::FallbackCause::Guard => "serves stable alone: its guard cut the canary off".to_owned(),
             },
         },
     }

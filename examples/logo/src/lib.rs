@@ -1,7 +1,7 @@
 //! A small web service with the logo of a miner's safety lamp, in three versions, so that there is something to deploy.
 //!
 //! `v1` is black and white, `v2` is in colour, `v3` is in colour too but fails at random. `/` is a page, `/logo.svg` the
-//! logo, `/version` its version as text, `/healthz` always answers 200.
+//! logo, `/version` its version as text, `/healthz` always answers 200, `/metrics` has its counters for Prometheus.
 
 mod options;
 mod page;
@@ -18,7 +18,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{cell::RefCell, convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::net::TcpListener;
 
 /// The header that says which version answered.
@@ -86,7 +93,7 @@ where
     Answer: Future<Output = Page> + 'static,
 {
     let dice = RefCell::new(options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed));
-    let service = Rc::new(Service { options, dice, pages });
+    let service = Rc::new(Service { options, dice, pages, counted: Counted::default() });
     let connections = tokio::task::LocalSet::new();
     connections.run_until(accept(listener, service)).await
 }
@@ -106,6 +113,31 @@ struct Service<Pages> {
     options: Options,
     dice: RefCell<fastrand::Rng>,
     pages: Pages,
+    counted: Counted,
+}
+
+/// What it has answered, each from 0: a counter that is not there yet is none.
+#[derive(Default)]
+struct Counted {
+    requests: Cell<u64>,
+    failures: Cell<u64>,
+    spoiled: Cell<u64>,
+}
+
+impl Counted {
+    /// In Prometheus' text format, with the release that Davy says it is.
+    fn text(&self) -> String {
+        let release = std::env::var("DAVY_RELEASE").unwrap_or_default();
+        let all = [("requests", &self.requests), ("failures", &self.failures), ("spoiled", &self.spoiled)];
+        let line = |(name, count): (&str, &Cell<u64>)| {
+            format!("# TYPE logo_{name}_total counter\nlogo_{name}_total{{release=\"{release}\"}} {}\n", count.get())
+        };
+        all.into_iter().map(line).collect()
+    }
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
 }
 
 async fn accept<Pages, Answer>(listener: TcpListener, service: Rc<Service<Pages>>) -> io::Result<()>
@@ -142,10 +174,18 @@ where
         if path == "/healthz" {
             return Ok(response(version, StatusCode::OK, TEXT, "ok\n"));
         }
+        if path == "/metrics" {
+            return Ok(response(version, StatusCode::OK, "text/plain; version=0.0.4", self.counted.text()));
+        }
         if !self.options.latency.is_zero() {
             tokio::time::sleep(self.options.latency).await;
         }
+        count(&self.counted.requests);
+        if self.options.spoiled > 0.0 && self.dice.borrow_mut().f64() < self.options.spoiled {
+            count(&self.counted.spoiled);
+        }
         if self.dice.borrow_mut().f64() < self.options.error_rate {
+            count(&self.counted.failures);
             return Ok(response(version, StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{version} failed\n")));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {

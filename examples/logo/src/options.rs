@@ -55,6 +55,8 @@ pub struct Options {
     pub version: Version,
     /// The fraction of requests, 0 to 1, answered with 500; `/healthz` never is.
     pub error_rate: f64,
+    /// The fraction of requests, 0 to 1, answered with 200 and the wrong lamp: only `/metrics` tells.
+    pub spoiled: f64,
     /// The time every answer but `/healthz` takes at least.
     pub latency: Duration,
     /// Makes the failures repeatable.
@@ -77,8 +79,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl Options {
     /// What the command line may say.
-    pub const USAGE: &str =
-        "logo --port N [--host ADDRESS] [--version v1|v2|v3] [--error-rate 5%] [--latency 20ms] [--seed N]";
+    pub const USAGE: &str = "logo --port N [--host ADDRESS] [--version v1|v2|v3] [--error-rate 5%] [--spoiled 5%] [--latency 20ms] [--seed N]";
 
     /// Serves this version as it is by default.
     #[must_use]
@@ -88,6 +89,7 @@ impl Options {
             port,
             version,
             error_rate: version.default_error_rate(),
+            spoiled: 0.0,
             latency: Duration::ZERO,
             seed: None,
         }
@@ -100,13 +102,14 @@ impl Options {
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, InvalidOptions> {
         let (mut host, mut port, mut version, mut error_rate, mut latency, mut seed) =
             (LOOPBACK, None, Version::V1, None, Duration::ZERO, None);
+        let mut spoiled = 0.0;
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let (name, inline) = match word.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
             };
-            let known = ["--host", "--port", "--version", "--error-rate", "--latency", "--seed"];
+            let known = ["--host", "--port", "--version", "--error-rate", "--spoiled", "--latency", "--seed"];
             if !known.contains(&name.as_str()) {
                 return Err(InvalidOptions(format!("`{name}` is not an option")));
             }
@@ -123,12 +126,14 @@ impl Options {
                 "--error-rate" => {
                     error_rate = Some(percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?);
                 }
+                "--spoiled" => spoiled = percentage(&value).ok_or_else(|| wrong("0% to 100%, with its unit"))?,
                 "--latency" => latency = duration(&value).ok_or_else(|| wrong("like 20ms or 2s, with its unit"))?,
                 _ => seed = Some(value.parse().map_err(|_| wrong("a whole number"))?),
             }
         }
         let port = port.ok_or_else(|| InvalidOptions("--port is missing".to_owned()))?;
-        Ok(Self { host, port, version, error_rate: error_rate.unwrap_or(version.default_error_rate()), latency, seed })
+        let error_rate = error_rate.unwrap_or(version.default_error_rate());
+        Ok(Self { host, port, version, error_rate, spoiled, latency, seed })
     }
 }
 

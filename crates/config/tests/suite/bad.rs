@@ -56,6 +56,10 @@ fn every_code_is_explained_and_given_by_a_file() {
     for errors in [file.resolve(Some("moon"), None), file.resolve(None, Some("other"))] {
         given.extend(errors.unwrap_err().iter().map(|error| error.code.to_string()));
     }
+    for (_, bytes) in corpus("good") {
+        let file = parse(&bytes).unwrap();
+        given.extend(file.notes().iter().map(|note| note.code.to_string()));
+    }
     let known: BTreeSet<String> = explanations().iter().map(|known| known.code.to_owned()).collect();
     assert_eq!(given, known);
     assert_eq!(known.len(), explanations().len(), "a code stands twice in the table");

@@ -53,13 +53,17 @@ fn the_reference_shows_a_file_without_errors() {
 }
 
 /// A path to a mapping in the schema, and a file with a key there that cannot be.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 21] = [
     ("/properties", "zzzzzzzz: 1"),
     ("/$defs/Resources/properties", "image: logo:2\nresources: { zzzzzzzz: 1 }"),
     ("/$defs/Health/properties", "health: { zzzzzzzz: 1 }"),
     ("/$defs/Route/properties", "route: { zzzzzzzz: 1 }"),
     ("/$defs/Secret/properties", "secrets: [{ name: A, zzzzzzzz: 1 }]"),
     ("/$defs/Environment/properties", "environments: { production: { zzzzzzzz: 1 } }"),
+    (
+        "/$defs/MetricSource/properties",
+        "environments: { production: { metrics: { zzzzzzzz: 1, prometheus: 'http://a' } } }",
+    ),
     ("/$defs/Rollout/properties", "rollout: { zzzzzzzz: 1 }"),
     ("/$defs/Canary/properties", "rollout: { canary: { zzzzzzzz: 1 } }"),
     ("/$defs/Step/properties", "rollout: { canary: { steps: [{ weight: 1%, zzzzzzzz: 1 }, 100%] } }"),
@@ -72,6 +76,13 @@ const PLACES: [(&str, &str); 16] = [
     ("/$defs/Rolling/properties", "rollout: { rolling: { zzzzzzzz: 1 } }"),
     ("/$defs/Recreate/properties", "rollout: { recreate: { zzzzzzzz: 1 } }"),
     ("/$defs/Analysis/properties", "rollout: { analysis: { zzzzzzzz: 1 } }"),
+    ("/$defs/HardBudget/properties", "rollout: { analysis: { harm-budget: { zzzzzzzz: 1, hard: 5 } } }"),
+    ("/$defs/Latency/properties", "rollout: { analysis: { latency: { zzzzzzzz: 1 } } }"),
+    (
+        "/$defs/Metric/properties",
+        "rollout: { analysis: { metrics: [{ zzzzzzzz: 1, name: a, prometheus: 'a{r=\"$release\"}', of: 'b{r=\"$release\"}' }] } }\nenvironments: { a: { metrics: { prometheus: 'http://a' } } }",
+    ),
+    ("/$defs/Channel/properties", "notify: [{ zzzzzzzz: 1, slack: $A }]"),
     ("/$defs/ErrorRate/properties", "rollout: { analysis: { error-rate: { zzzzzzzz: 1 } } }"),
 ];
 
@@ -109,6 +120,8 @@ fn the_schemas_defaults_are_the_readers() {
     written["service"] = "logo".into();
     written["command"] = "./logo $PORT".into();
     written.as_object_mut().unwrap().remove("resources");
+    // Latency is looked at where it stands, and not without it.
+    written["rollout"]["analysis"].as_object_mut().unwrap().remove("latency");
     let count = written.to_string().matches(':').count();
     assert!(count > 20, "{written:#}");
     let read = |text: &str| parse(text.as_bytes()).and_then(|file| file.resolve(None, None)).unwrap();

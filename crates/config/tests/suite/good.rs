@@ -3,8 +3,8 @@
 use crate::bad::corpus;
 use davy_config::{Deployment, parse, template};
 use davy_core::{
-    BlueGreen, CanaryStep, Container, Given, Match, Millis, Mirror, OnDeadline, Place, Policy, Process, Rolling, Run,
-    Scale, Strategy, Weight, Workload,
+    Analysis, BlueGreen, Budget, CanaryStep, Container, Given, LatencyLimit, Match, Metric, MetricSource, Millis,
+    Mirror, OnDeadline, Place, Policy, Process, Rolling, Run, Scale, Secret, SecretName, Strategy, Weight, Workload,
 };
 use proptest::prelude::*;
 
@@ -76,6 +76,7 @@ fn an_image_is_enough_and_may_be_told_more() {
         stop_signal: None,
         cpu: None,
         memory: None,
+        engine: None,
     };
     assert_eq!(small.run.place(), Place::Docker);
     assert_eq!(small.run, Run::Container(container));
@@ -89,6 +90,7 @@ fn an_image_is_enough_and_may_be_told_more() {
         stop_signal: Some("SIGQUIT".to_owned()),
         cpu: Some(500),
         memory: Some(256 * 1024 * 1024),
+        engine: Some("ssh://deploy@shop-1.internal".to_owned()),
     };
     assert_eq!((full.run, full.replicas), (Run::Container(container), 3));
 }
@@ -141,6 +143,58 @@ fn a_full_file_says_all() {
     assert_eq!((policy.analysis.alpha, policy.analysis.max_error_rate), (0.05, Some(0.02)));
     assert!(!policy.analysis.not_worse_than_stable);
     assert_eq!(policy.analysis.beta, Policy::default().analysis.beta);
+}
+
+#[test]
+fn an_analysis_says_what_the_judge_may_spend_and_must_heed() {
+    let analysis = read(&good("analysis.yaml")).policy.analysis;
+    let expected = Analysis {
+        alpha: 0.02,
+        beta: 0.1,
+        max_error_rate: Some(0.1),
+        not_worse_than_stable: true,
+        slo: Some(0.995),
+        margin: Some(0.005),
+        harm_budget: Some(Budget::Excess(20.0)),
+        latency: Some(LatencyLimit { percentile: 99.9, most: Millis(1_500) }),
+        not_slower_than: Some(1.25),
+        burst: 3,
+        metrics: vec![Metric {
+            name: "checkout-failures".to_owned(),
+            failures: "checkout_failures_total{release=\"$release\", service=\"$service\"}".to_owned(),
+            of: "checkout_total{release=\"$release\", service=\"$service\"}".to_owned(),
+        }],
+        source: Some(MetricSource {
+            prometheus: "https://prometheus.example.com/prom".to_owned(),
+            token: SecretName::new("PROMETHEUS_TOKEN").ok().map(|name| Secret {
+                name,
+                given: Given::Variable,
+                pin: None,
+            }),
+            interval: Millis::seconds(10),
+        }),
+    };
+    assert_eq!(analysis, expected);
+    let judge = analysis.judge();
+    assert_eq!(judge.check(), Ok(()));
+    assert_eq!((judge.max_slow, judge.metrics, judge.cluster), (Some(0.001), 1, 3.0));
+    // 14.4 times what 99.5 % leaves is less than the limit that was given.
+    assert!(judge.max_error_rate.is_some_and(|limit| (limit - 0.072).abs() < 1e-9));
+    assert_eq!(analysis.slow_over(), Some(Millis(1_500)));
+}
+
+#[test]
+fn a_budget_protects_without_a_word_and_latency_where_it_is_asked_for() {
+    let small = read(&good("small.yaml")).policy.analysis;
+    assert_eq!((small.not_slower_than, small.harm_budget), (None, Some(Budget::Excess(50.0))));
+    let asked = b"service: a\ncommand: ./a $PORT\nrollout: { analysis: { latency: {} } }";
+    assert_eq!(read(asked).policy.analysis.not_slower_than, Some(1.1));
+    let file = parse(&good("hard-budget.yaml")).unwrap();
+    assert_eq!((file.analysis().not_slower_than, file.analysis().harm_budget), (None, Some(Budget::Hard(50))));
+    let [note] = file.notes() else { panic!("{:?}", file.notes()) };
+    assert!(note.message.contains("less than 0.01 % at 10 requests/s") && note.line == 4, "{note:?}");
+    let off = b"service: a\ncommand: ./a $PORT\nrollout: { analysis: { harm-budget: off } }";
+    assert_eq!(read(off).policy.analysis.harm_budget, None);
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod bad;
 mod draft;
 mod generated;
 mod good;
+mod notify;
 mod random;
 mod yaml;

@@ -70,6 +70,8 @@ pub(crate) fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
         }),
         "items" => value.as_array().is_none_or(|list| list.iter().all(|item| is_valid(root, of, item))),
         "minItems" => value.as_array().is_none_or(|list| list.len() as u64 >= of.as_u64().unwrap()),
+        "maxItems" => value.as_array().is_none_or(|list| list.len() as u64 <= of.as_u64().unwrap()),
+        "const" => of == value,
         "minProperties" => value.as_object().is_none_or(|map| map.len() as u64 >= of.as_u64().unwrap()),
         "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= of.as_u64().unwrap()),
         "minimum" => value.as_f64().is_none_or(|number| number >= of.as_f64().unwrap()),

@@ -32,9 +32,8 @@ impl Decision {
                 if let Some(why) = why {
                     return Err(Refusal::NothingToPromote { rollout: name, why });
                 }
-                let before = rollout.clone();
+                // Its weight comes at the next look, once its instances are seen to be healthy.
                 self.push(Event::PromoteRequested { by: by.clone() });
-                self.enter_step(&before);
             }
             Command::Abort { by } => self.end(Cause::Person { by: by.clone() }),
         }

@@ -1,6 +1,6 @@
 //! What happened. The journal holds nothing else.
 
-use crate::{Actor, Generation, Instance, InstanceId, Policy, Release, ReleaseId, RolloutId, Weight};
+use crate::{Actor, Cut, Generation, Instance, InstanceId, Policy, Release, ReleaseId, RolloutId, Weight};
 use serde::{Deserialize, Serialize};
 
 /// What somebody asked for.
@@ -54,7 +54,7 @@ pub enum Split {
 }
 
 /// Why traffic went back, or was put back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 pub enum Cause {
     /// The judge found harm.
@@ -89,6 +89,15 @@ pub enum Cause {
     },
     /// Nobody answered a pause in time.
     PauseLimit,
+    /// The router's own guard found harm and had gone back at once.
+    Guard {
+        /// What it found, in a sentence.
+        why: String,
+        /// What it rests on.
+        cut: Cut,
+        /// Whether the counts gave the same numbers again. Traffic went back in any case.
+        recomputed: bool,
+    },
     /// The router had gone back by itself, or was told to while the journal could not be written.
     Router {
         /// What it said.
@@ -236,7 +245,7 @@ pub enum Event {
     /// The judge's verdict changed.
     VerdictReached {
         /// The verdict with its evidence.
-        verdict: davy_judge::Verdict,
+        verdict: Box<davy_judge::Verdict>,
         /// What it rests on; none when nothing was stored yet.
         batches: Option<Batches>,
     },
@@ -244,6 +253,13 @@ pub enum Event {
     StepPassed {
         /// Which, from 0.
         step: usize,
+    },
+    /// Where the judge chooses among the steps: it chose this one.
+    StepChosen {
+        /// Which, from 0.
+        step: usize,
+        /// Why, in a sentence.
+        why: String,
     },
     /// The router heard from nobody for a lease and served the fallback.
     LeaseLapsed {

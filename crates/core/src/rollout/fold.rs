@@ -1,9 +1,11 @@
 //! Events folded into the state. Total: an event that does not fit changes only what it can.
 
 use super::{
-    Cause, Effect, Ended, Event, Outcome, Pause, Pending, Phase, Request, RequestKind, Rollout, Split, State, plan,
+    Cause, Effect, Ended, Event, Outcome, Pause, PauseReason, Pending, Phase, Request, RequestKind, Rollout, Split,
+    State, plan,
 };
 use crate::{Generation, Release, Timestamp, Weight};
+use davy_judge::Verdict;
 
 impl State {
     /// Folds a whole stream.
@@ -28,12 +30,15 @@ impl State {
             Event::RolloutDropped { rollout, .. } => {
                 self.queued.take_if(|request| request.rollout == *rollout);
             }
-            Event::InstancesRequested { release, .. } => {
+            Event::InstancesRequested { release, spare, .. } => {
                 self.ordered.insert(release.clone(), at);
+                if let Some(rollout) = &mut self.rollout {
+                    let old = rollout.from.as_ref().is_some_and(|old| old.id == *release);
+                    rollout.fewer |= old && !spare.is_empty();
+                }
             }
-            Event::InstancesOrdered { generation } | Event::InstancesRefused { generation, .. } => {
-                self.answered(*generation);
-            }
+            Event::InstancesOrdered { generation } => self.ordered(*generation),
+            Event::InstancesRefused { generation, .. } => self.answered(*generation),
             Event::InstancesReady { .. } => {}
             Event::WeightRequested { generation, step, split } => self.route(at, *generation, *step, split),
             Event::WeightApplied { generation } => self.applied(at, *generation),
@@ -53,16 +58,11 @@ impl State {
             }
             Event::VerdictReached { verdict, .. } => {
                 if let Some(rollout) = &mut self.rollout {
-                    rollout.verdict = Some(verdict.clone());
+                    rollout.verdict = Some(Verdict::clone(verdict));
                 }
             }
-            Event::StepPassed { step } => {
-                if let Some(rollout) = &mut self.rollout {
-                    rollout.step = step + 1;
-                    rollout.step_since = at;
-                    rollout.phase = Phase::Starting { since: at };
-                }
-            }
+            Event::StepPassed { step } => self.enter(at, step + 1),
+            Event::StepChosen { step, .. } => self.enter(at, *step),
             Event::LeaseLapsed { generation } | Event::RouterRestarted { generation } => {
                 self.recovering(at, *generation);
             }
@@ -157,6 +157,7 @@ impl State {
             pause: None,
             forced: request.kind == RequestKind::Rollback,
             refusals: 0,
+            fewer: false,
             promoted: false,
             cleared: false,
             ending: removal.then(|| (Outcome::Removed, Cause::Person { by: request.by.clone() })),
@@ -164,6 +165,21 @@ impl State {
         if removal {
             self.stable = None;
         }
+    }
+
+    fn enter(&mut self, at: Timestamp, step: usize) {
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.step = step.min(rollout.plan.len() - 1);
+        rollout.step_since = at;
+        rollout.phase = Phase::Starting { since: at };
+    }
+
+    fn ordered(&mut self, generation: Generation) {
+        let order = self.pending.iter().find(|pending| pending.effect.generation() == generation);
+        if let (Some(Pending { effect: Effect::Run { release, .. }, .. }), Some(rollout)) = (order, &mut self.rollout) {
+            rollout.fewer &= rollout.from.as_ref().is_none_or(|old| old.id != *release);
+        }
+        self.answered(generation);
     }
 
     fn answered(&mut self, generation: Generation) {
@@ -251,6 +267,18 @@ impl State {
     }
 }
 
+impl PauseReason {
+    /// The reason in a sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Person { by } => format!("{by} asked for it"),
+            Self::Deadline { why } => format!("the step's deadline passed without proof: {why}"),
+            Self::Router { why } => format!("the router refuses what it is asked: {why}"),
+        }
+    }
+}
+
 impl Cause {
     /// How a rollout ends for this cause.
     #[must_use]
@@ -260,6 +288,7 @@ impl Cause {
             Self::Superseded { .. } => Outcome::Superseded,
             Self::Rollback { .. }
             | Self::Judge { .. }
+            | Self::Guard { .. }
             | Self::Canary { .. }
             | Self::Deadline { .. }
             | Self::PauseLimit
@@ -271,7 +300,7 @@ impl Cause {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
-            Self::Judge { why } => why.clone(),
+            Self::Judge { why } | Self::Guard { why, .. } => why.clone(),
             Self::Person { by } => format!("{by} asked for it"),
             Self::Rollback { by } => format!("{by} asked for the release before it"),
             Self::Superseded { by } => format!("rollout {by} took its place"),

@@ -5,7 +5,7 @@ use crate::{Actor, Generation, Instance, RolloutId, Serving, Timestamp};
 
 /// One thing to decide on.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, moved once: a box would only be in the way")]
+#[expect(clippy::large_enum_variant, reason = "commands are rare: a box would only be in the way")]
 pub enum Input {
     /// Somebody asks for something.
     Command(Command),
@@ -36,7 +36,7 @@ pub enum Input {
         cause: Cause,
     },
     /// The world as it is.
-    Look(Look),
+    Look(Box<Look>),
 }
 
 /// What a person may ask for.
@@ -82,6 +82,13 @@ pub struct Look {
     pub traffic: Traffic,
 }
 
+impl Look {
+    /// A verdict's words with names in them instead of numbers.
+    pub(super) fn told(&self, analysis: &crate::Analysis, verdict: &davy_judge::Verdict) -> String {
+        analysis.told(verdict, self.instances.seen().into_iter().flatten().map(|instance| &instance.id))
+    }
+}
+
 /// Something looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight<T> {
@@ -117,6 +124,8 @@ pub struct Traffic {
     pub mirrored: u64,
     /// Requests that a match sent to the release on trial.
     pub matched: u64,
+    /// Requests of the whole service in the last minute, whatever the epoch; none where that is not known.
+    pub last_minute: Option<u64>,
 }
 
 /// A command that does not fit the state. Nothing changed.

@@ -1,7 +1,7 @@
 //! Who is to run: orders, what is missing, what is one too many, what a step waits for before its weight comes.
 
 use super::{
-    Cause, Effect, Event, Look, Phase, Rollout, Split,
+    Cause, Effect, Event, Look, Phase, Rollout, Split, Step,
     step::{Decision, REORDER, RESTARTS, RETRY},
 };
 use crate::{Health, Instance, InstanceId, Release, ReleaseId, Timestamp, Weight};
@@ -12,10 +12,34 @@ impl Decision {
         self.push(Event::InstancesRequested { generation, release: release.clone(), count, spare });
     }
 
+    /// Whether an order for instances is on its way.
+    pub(super) fn ordering(&self) -> bool {
+        self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Run { .. }))
+    }
+
+    /// Where instances of the old release were told to end and nobody knows whether they did, another order goes past that
+    /// one, and the platform takes that one no more. Whether it is still to be waited for.
+    pub(super) fn outdone(&mut self, old: &Release, count: u32) -> bool {
+        if !self.state.rollout.as_ref().is_some_and(|rollout| rollout.fewer) {
+            return false;
+        }
+        let mut orders = self.state.pending.iter().filter_map(|pending| match &pending.effect {
+            Effect::Run { release, count, .. } if *release == old.id => Some(*count),
+            _ => None,
+        });
+        let last = orders.next_back();
+        let due = self.state.ordered.get(&old.id).is_none_or(|at| self.passed(*at, REORDER));
+        if last.is_some_and(|last| last < count) || due && !self.ordering() {
+            self.order(&old.id, count, Vec::new());
+            return true;
+        }
+        self.ordering()
+    }
+
     /// Orders instances that should run and are not there.
     pub(super) fn replace_missing(&mut self, look: &Look) {
         let Some(instances) = look.instances.seen() else { return };
-        if self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Run { .. })) {
+        if self.ordering() {
             return;
         }
         // Old instances that are still to leave hold the room of new ones.
@@ -37,7 +61,14 @@ impl Decision {
             let due = self.state.ordered.get(&release.id).is_none_or(|at| self.passed(*at, REORDER));
             due && Some(&release.id) != held_back && running(instances, &release.id).count() < *count as usize
         };
-        let wanted = self.state.wanted().into_iter().filter(missing);
+        // The new ones of a later wave come once the old ones have left for them.
+        let starting = self.state.rollout.as_ref().filter(|rollout| matches!(rollout.phase, Phase::Starting { .. }));
+        let mut wanted = self.state.wanted();
+        if let Some(rollout) = starting.filter(|rollout| rollout.is_forward()) {
+            let there = |(release, _): &&mut (&Release, u32)| **release == rollout.request.release;
+            wanted.iter_mut().filter(there).for_each(|(_, count)| *count = wave(rollout, instances).canary);
+        }
+        let wanted = wanted.into_iter().filter(missing);
         let missing: Vec<_> = wanted.map(|(release, count)| (release.id.clone(), count)).collect();
         for (release, count) in missing {
             self.order(&release, count, Vec::new());
@@ -58,12 +89,16 @@ impl Decision {
             let served = !without.contains(&instance.id);
             (served, instance.health.is_healthy(), std::cmp::Reverse(instance.since), instance.id.clone())
         });
-        let leave = ours.len().saturating_sub(rollout.current().stable as usize);
+        let leave = ours.len().saturating_sub(wave(rollout, instances).stable as usize);
         Some(ours[..leave].iter().map(|instance| instance.id.clone()).collect())
     }
 
     pub(super) fn starting(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
         let Some(instances) = look.instances.seen() else { return };
+        if !self.begun(rollout, look) {
+            return;
+        }
+        let Some(rollout) = &self.state.rollout.clone() else { return };
         let step = rollout.current();
         let surplus = self.surplus(instances).unwrap_or_default();
         if !surplus.is_empty() {
@@ -78,6 +113,11 @@ impl Decision {
             ours.iter().filter(|instance| instance.health.is_healthy()).map(|&instance| instance.clone()).collect();
         if healthy.len() >= step.canary as usize {
             if rollout.pause.is_none() {
+                // None that may be about to end is served again.
+                if let Some(old) = rollout.from.as_ref().filter(|_| rollout.fewer) {
+                    self.outdone(old, step.stable);
+                    return;
+                }
                 if !healthy.is_empty() {
                     self.push(Event::InstancesReady { release: release.id.clone(), instances: healthy });
                 }
@@ -111,7 +151,7 @@ impl Decision {
         if pending(|effect| matches!(effect, Effect::Route { .. } | Effect::Run { .. })) {
             return;
         }
-        let step = rollout.current();
+        let step = wave(rollout, look.instances.seen().map_or(&[], Vec::as_slice));
         let canary = match step.stable {
             // The new ones that are there carry all of it.
             0 => Weight::ALL,
@@ -145,6 +185,19 @@ impl Decision {
             }
         }
     }
+}
+
+/// How far the present step may go with the new instances that are healthy: where old ones have to leave for it, it goes by
+/// way of the steps before, and each old one leaves only when those that are to carry its share are there.
+fn wave<'a>(rollout: &'a Rollout, instances: &[Instance]) -> &'a Step {
+    let step = rollout.current();
+    let Some(old) = &rollout.from else { return step };
+    if running(instances, &old.id).count() <= step.stable as usize {
+        return step;
+    }
+    let healthy = of(instances, &rollout.request.release.id).filter(|instance| instance.health.is_healthy()).count();
+    let until = rollout.plan.iter().take(rollout.step).position(|before| healthy < before.canary as usize);
+    until.map_or(step, |until| &rollout.plan[until])
 }
 
 /// Why the new release counts as one that keeps crashing.

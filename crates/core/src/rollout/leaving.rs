@@ -5,7 +5,7 @@ use super::{
     instances::{of, running},
     step::{Decision, RETRY},
 };
-use crate::{Mode, ReleaseId, Serving, Timestamp};
+use crate::{Mode, Release, ReleaseId, Serving, Timestamp};
 
 impl Decision {
     /// Puts traffic back, whatever the rollout was doing.
@@ -23,7 +23,14 @@ impl Decision {
         let Some(serving) = look.router.seen() else {
             return self.revert_again(since);
         };
-        let gone = serving.as_ref().is_none_or(|serving| matches!(serving.mode, Mode::Fallback { .. }));
+        // A router that the split never reached has nothing to fall back from: what it serves is what served before.
+        let new = self.state.rollout.as_ref().map(|rollout| &rollout.request.release.id);
+        let untouched = |serving: &Serving| {
+            serving.snapshot.fallback.is_none()
+                && !serving.snapshot.serve.iter().any(|target| Some(&target.release) == new)
+        };
+        let gone =
+            serving.as_ref().is_none_or(|serving| matches!(serving.mode, Mode::Fallback { .. }) || untouched(serving));
         match gone {
             true => self.push(Event::Reverted { generation: self.state.routed, cause: None }),
             false => self.revert_again(since),
@@ -56,12 +63,22 @@ impl Decision {
             (Some(release), Some(instances)) => {
                 // Where old instances had left, they have to start again before they can serve.
                 let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
-                if !healthy && !self.passed(since, release.workload.health.grace) {
+                let waited = self.passed(since, release.workload.health.grace);
+                if !healthy && !waited {
+                    return;
+                }
+                if self.kept_whole(rollout, release, waited, look) {
                     return;
                 }
                 Some(release)
             }
-            (stays, None) => stays,
+            (Some(release), None) => {
+                let waited = self.passed(since, release.workload.health.grace);
+                if self.kept_whole(rollout, release, waited, look) {
+                    return;
+                }
+                Some(release)
+            }
             (None, _) => None,
         };
         let settled = stays.map_or(Split::Nothing, |release| Split::Only { release: release.id.clone() });
@@ -78,9 +95,23 @@ impl Decision {
         }
         let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
         let first = self.state.split.as_ref() != Some(&settled);
-        if !asked && (first || self.passed(since, RETRY)) {
+        if !asked && (first || self.passed(self.state.routed_at, RETRY)) {
             self.route(None, settled);
         }
+    }
+
+    /// Whether what stays is still to be kept whole: none of it is served until an order for all of it has gone past one that
+    /// ends some.
+    fn kept_whole(&mut self, rollout: &Rollout, stays: &Release, waited: bool, look: &Look) -> bool {
+        // What must not run beside the new ones is ordered once that can be seen.
+        let blind = rollout.interrupts() && look.instances.seen().is_none();
+        let back = rollout.from.as_ref() == Some(stays);
+        // Beside the new ones no more of them may begin: those that are there stay, until the new ones are gone.
+        let (new, there) = (&rollout.request.release.id, look.instances.seen());
+        let beside = there.filter(|there| rollout.interrupts() && running(there, new).next().is_some());
+        let whole = beside.map(|there| u32::try_from(running(there, &stays.id).count()).unwrap_or(u32::MAX));
+        let whole = whole.unwrap_or(u32::MAX).min(stays.replicas());
+        back && (!blind && self.outdone(stays, whole) || rollout.fewer && (self.ordering() || !waited))
     }
 
     pub(super) fn draining(&mut self, rollout: &Rollout, leaving: &ReleaseId, since: Timestamp, look: &Look) {

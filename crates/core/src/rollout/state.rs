@@ -1,7 +1,8 @@
 //! Where a service stands: a fold over its events.
 
-use super::{Cause, Effect, Outcome, Passes, PauseReason, Request, Split, Step};
+use super::{Cause, Effect, Outcome, Passes, PauseReason, Request, Split, Step, proof};
 use crate::{Generation, Release, ReleaseId, RolloutId, Timestamp, Weight};
+use davy_judge::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,13 +64,16 @@ pub struct Rollout {
     /// The canary's share as it was observed last.
     pub observed: Option<Weight>,
     /// The kind of the last verdict, and the epoch it is about.
-    pub verdict: Option<davy_judge::Verdict>,
+    pub verdict: Option<Verdict>,
     /// Whether it waits, and why.
     pub pause: Option<Pause>,
     /// Whether a person took the remaining steps on themselves.
     pub forced: bool,
     /// How often in a row the router refused.
     pub refusals: u32,
+    /// Whether instances of the old release were told to end, and the platform has taken no order for that release since: they
+    /// may end at any time.
+    pub fewer: bool,
     /// Whether the new release serves for good.
     pub promoted: bool,
     /// Whether the leaving release is known to be gone.
@@ -244,12 +248,12 @@ impl Rollout {
 
     /// What comes next and when.
     #[must_use]
-    pub fn next(&self) -> Next {
+    pub fn next(&self, seen: Option<(Timestamp, &Verdict)>) -> Next {
         let policy = &self.request.policy;
         let says = |what: String, at| Next { what, at };
         if let (Some(pause), true) = (&self.pause, self.is_forward()) {
             return says(
-                "paused: resume, promote or abort; rolled back if nobody does".to_owned(),
+                "it waits for you: resume, promote or abort; rolled back if nobody does".to_owned(),
                 Some(pause.since.plus(policy.pause_limit)),
             );
         }
@@ -268,6 +272,11 @@ impl Rollout {
             Phase::Holding { since, .. } => {
                 let held = since.plus(self.current().hold);
                 match self.plan.get(self.step + 1) {
+                    Some(next) if self.current().passes == Passes::Proven => proof::next(
+                        seen.filter(|(_, verdict)| verdict.weight == self.weight().basis_points()),
+                        (!self.is_automatic() || self.step + 2 >= self.plan.len()).then_some(next.weight),
+                        held,
+                    ),
                     Some(next) => {
                         let shown = match self.current().passes {
                             Passes::Proven => "the margin is proven",

@@ -119,7 +119,8 @@ impl Decision {
     }
 
     pub(super) fn look(&mut self, look: &Look) {
-        // Harm first: the router may have gone back for it already, and the reason is the verdict's.
+        // Harm first: the router may have gone back for it already, and the reason is the guard's or the verdict's.
+        self.notice_guard(look);
         self.notice_verdict(look);
         self.notice_router(look);
         self.notice_pause_limit();
@@ -181,12 +182,13 @@ impl Decision {
         if !rollout.is_forward() || rollout.is_first() || rollout.request.kind == RequestKind::Rollback {
             return;
         }
+        let why = look.told(&rollout.request.policy.analysis, verdict);
         let known = rollout.verdict.as_ref();
         if known.is_none_or(|known| (known.kind, known.weight) != (verdict.kind, verdict.weight)) {
-            self.push(Event::VerdictReached { verdict: verdict.clone(), batches: look.batches.clone() });
+            self.push(Event::VerdictReached { verdict: Box::new(verdict.clone()), batches: look.batches.clone() });
         }
         if verdict.kind == Kind::Harmful {
-            self.end(Cause::Judge { why: verdict.because.clone() });
+            self.end(Cause::Judge { why });
         }
     }
 
@@ -219,7 +221,7 @@ impl Decision {
         let (Some(serving), Some(instances)) = (look.router.seen(), look.instances.seen()) else { return };
         let Some(split) = self.state.split.clone() else { return };
         let asked = self.state.pending.iter().any(|pending| matches!(pending.effect, Effect::Route { .. }));
-        if asked || split == Split::Nothing {
+        if asked || split == Split::Nothing || !self.passed(self.state.routed_at, RETRY) {
             return;
         }
         let without = match &split {

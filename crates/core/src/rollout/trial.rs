@@ -1,7 +1,7 @@
 //! A weight that is served: what it has to show, and what comes after.
 
 use super::{
-    Cause, Event, Look, Passes, PauseReason, Phase, RequestKind, Rollout, Split,
+    Cause, Event, Look, Passes, PauseReason, RequestKind, Rollout, Split,
     instances::{crashing, of},
     step::{Decision, RETRY},
 };
@@ -9,14 +9,14 @@ use crate::{Generation, Millis, OnDeadline, Release, Timestamp, Weight};
 use davy_judge::{Kind, Standing, Verdict, absolute};
 
 impl Decision {
-    /// Another step was entered: its weight at once if it needs no other instances than the one before.
-    pub(super) fn enter_step(&mut self, before: &Rollout) {
-        let Some(rollout) = &self.state.rollout else { return };
+    /// Another step was entered: its weight at once if it needs no other instances than the one before, and they are seen to
+    /// be healthy.
+    fn enter_step(&mut self, before: &Rollout, look: &Look) {
+        let (Some(rollout), Some(instances)) = (&self.state.rollout, look.instances.seen()) else { return };
         let (now, then) = (rollout.current(), before.current());
-        let ready =
-            (now.canary, now.stable) == (then.canary, then.stable) && !matches!(before.phase, Phase::Starting { .. });
-        let there = rollout.step == before.step && matches!(rollout.phase, Phase::Holding { .. });
-        if ready && !there {
+        let healthy =
+            of(instances, &rollout.request.release.id).filter(|instance| instance.health.is_healthy()).count();
+        if (now.canary, now.stable) == (then.canary, then.stable) && healthy >= now.canary as usize {
             self.route_step();
         }
     }
@@ -29,7 +29,7 @@ impl Decision {
         seen: bool,
         look: &Look,
     ) {
-        if rollout.is_first() {
+        if rollout.is_first() && rollout.pause.is_none() {
             self.push(Event::Promoted);
             return self.finish();
         }
@@ -58,15 +58,22 @@ impl Decision {
             let limit = look.verdict.as_ref().and_then(|verdict| verdict.evidence.limit.as_ref());
             // A person who took the steps on themselves has also done without a past to compare with.
             let clean = limit.map_or(rollout.forced, |limit| limit.standing == Standing::Clean);
-            let measured = matches!(kind, Some(Kind::Safe | Kind::Undecided)) && clean;
-            let carries = seen && current && traffic.stable == 0;
+            let spoken = look.verdict.as_ref().is_some_and(|verdict| verdict.evidence.amber);
+            let measured = matches!(kind, Some(Kind::Safe | Kind::Undecided)) && clean && !spoken;
+            let carries = current && traffic.canary > 0 && traffic.stable == 0;
             if held && ((measured && carries) || back) {
                 self.push(Event::Promoted);
                 return self.route(None, Split::Bake);
             }
-        } else if held && shown(rollout, kind, seen, current, look) {
+        } else if held
+            && shown(rollout, kind, seen, current, look)
+            && let Some((step, chosen)) = rollout.following(look)
+        {
             self.push(Event::StepPassed { step: rollout.step });
-            return self.enter_step(rollout);
+            if let Some(why) = chosen {
+                self.push(Event::StepChosen { step, why });
+            }
+            return self.enter_step(rollout, look);
         }
         if self.at >= rollout.deadline() && !back {
             let why = missing(rollout, kind, look);
@@ -96,8 +103,9 @@ impl Decision {
     }
 
     pub(super) fn baking(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
-        let carried = look.traffic.generation == self.state.routed && look.traffic.canary > 0;
-        let observed = rollout.observed.is_some() || carried;
+        let traffic = look.traffic;
+        let carried = traffic.generation == self.state.routed && traffic.canary > 0 && traffic.stable == 0;
+        let observed = rollout.observed == Some(Weight::ALL) || carried;
         let superseded = self.state.queued.is_some();
         if observed && (superseded || self.passed(since, rollout.request.policy.bake)) {
             self.push(Event::BakeEnded);
@@ -118,7 +126,7 @@ pub(super) fn shown(rollout: &Rollout, kind: Option<Kind>, seen: bool, current: 
             seen && matches!(kind, Some(Kind::Safe | Kind::Undecided)) && clean
         }
         Passes::Measured => {
-            let limit = rollout.request.policy.analysis.max_error_rate.is_some()
+            let limit = rollout.request.policy.analysis.limit().is_some()
                 || evidence.is_some_and(|evidence| absolute::derived_limit(evidence.rollout.stable).is_some());
             limit && matches!(kind, Some(Kind::Safe | Kind::Undecided))
         }
@@ -129,7 +137,7 @@ pub(super) fn shown(rollout: &Rollout, kind: Option<Kind>, seen: bool, current: 
 /// What a step still lacks at its deadline, in a sentence.
 pub(super) fn missing(rollout: &Rollout, kind: Option<Kind>, look: &Look) -> String {
     match (kind, &look.verdict) {
-        (Some(_), Some(verdict)) => verdict.because.clone(),
+        (Some(_), Some(verdict)) => look.told(&rollout.request.policy.analysis, verdict),
         _ => format!("no verdict was reached at {}: nothing was measured", rollout.weight()),
     }
 }

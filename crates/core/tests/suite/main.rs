@@ -1,5 +1,6 @@
 //! The rollout machine from outside: laws over random worlds, and stories.
 
+mod automatic;
 mod dependencies;
 mod laws;
 mod stories;

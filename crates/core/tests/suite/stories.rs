@@ -3,7 +3,7 @@
 use crate::world::{World, by, release};
 use davy_core::{
     FallbackCause, Health, Millis, Mode, Weight,
-    rollout::{Cause, Command, Event, Input, Outcome, Phase, Refusal, RequestKind, Split},
+    rollout::{Cause, Command, Effect, Event, Input, Outcome, Phase, Refusal, RequestKind, Split},
 };
 use davy_judge::Kind;
 
@@ -117,6 +117,53 @@ fn a_pause_that_nobody_answers_is_rolled_back() {
     let mut world = on_trial();
     command(&mut world, Command::Pause { by: by() }).expect("a person may");
     world.run(Millis::seconds(80));
+    assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_canary_that_the_guard_cut_off_is_over_and_its_numbers_are_computed_again() {
+    for changed in [false, true] {
+        let mut world = on_trial();
+        world.fall_back(FallbackCause::Guard);
+        if changed {
+            world.serving.as_mut().and_then(|serving| serving.cut.as_mut()).expect("cut").finding.ln_e += 1.0;
+        }
+        // Whatever the judge says by now, the story has one cause.
+        world.kind = Kind::Harmful;
+        world.run(Millis::seconds(30));
+        assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+        only_release(&world, 1);
+        let causes: Vec<_> = world
+            .events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::Reverted { cause: Some(cause), .. } | Event::RevertRequested { cause, .. } => Some(cause),
+                _ => None,
+            })
+            .collect();
+        let [Cause::Guard { why, recomputed, .. }] = causes[..] else { panic!("one cause: {causes:?}") };
+        assert_eq!(*recomputed, !changed);
+        assert!(why.contains("cut the canary off after 9 failed requests"), "{why}");
+        assert_eq!(why.contains("traffic is back to be safe"), changed, "{why}");
+        assert_eq!(world.state.last.as_ref().map(|last| &last.why), Some(why));
+    }
+}
+
+#[test]
+fn a_guard_that_is_heard_of_only_in_the_bake_takes_it_back() {
+    let mut world = on_trial();
+    world.kind = Kind::Safe;
+    while !world.state.rollout.as_ref().is_some_and(|rollout| rollout.promoted) {
+        world.pass(Millis(500));
+        let look = world.look();
+        world.input(&look).expect("looks are never refused");
+        if world.asked.iter().any(|effect| matches!(effect, Effect::Route { split: Split::Bake, .. })) {
+            world.fall_back(FallbackCause::Guard);
+        }
+        world.settle();
+    }
+    world.run(Millis::seconds(30));
     assert_eq!(outcome(&world), Some(Outcome::RolledBack));
     only_release(&world, 1);
 }
@@ -244,7 +291,7 @@ fn a_router_that_refuses_thrice_is_shown_to_a_person() {
         world.input(&look).expect("never refused");
         while !world.asked.is_empty() {
             let effect = world.asked.remove(0);
-            let trial = matches!(&effect, davy_core::rollout::Effect::Route { split: Split::Trial { .. }, .. });
+            let trial = matches!(&effect, Effect::Route { split: Split::Trial { .. }, .. });
             let answer = match trial {
                 true => Input::Refused { generation: effect.generation(), why: "no".to_owned() },
                 false => world.carry_out(&effect),
@@ -256,6 +303,43 @@ fn a_router_that_refuses_thrice_is_shown_to_a_person() {
     command(&mut world, Command::Abort { by: by() }).expect("a person may");
     world.run(Millis::seconds(10));
     only_release(&world, 1);
+}
+
+#[test]
+fn an_abort_ends_also_where_the_router_never_got_the_weight() {
+    let mut world = served();
+    let request = world.request(2, RequestKind::Deploy);
+    command(&mut world, request).expect("a second deployment");
+    world.pass(Millis(500));
+    let look = world.look();
+    world.input(&look).expect("never refused");
+    // The first weight was asked for, and the router has heard of none: it has no fallback to go back to.
+    world.settle_but(|effect| matches!(effect, Effect::Route { .. }));
+    command(&mut world, Command::Abort { by: by() }).expect("a person may");
+    world.run(Millis::seconds(30));
+    assert_eq!(outcome(&world), Some(Outcome::Aborted));
+    only_release(&world, 1);
+}
+
+#[test]
+fn a_promotion_by_a_person_waits_for_the_canary_to_be_healthy() {
+    let mut world = on_trial();
+    let new = release(2).id;
+    for instance in world.instances.iter_mut().filter(|instance| instance.release == new) {
+        instance.health = Health::Unhealthy { why: "503".to_owned() };
+    }
+    let before = world.state.routed;
+    command(&mut world, Command::Promote { by: by() }).expect("a person may");
+    let look = world.look();
+    world.input(&look).expect("never refused");
+    assert_eq!(world.state.routed, before, "all traffic is not asked for with nobody to take it");
+    for instance in &mut world.instances {
+        instance.health = Health::Healthy;
+    }
+    world.kind = Kind::Safe;
+    world.run(Millis::seconds(40));
+    assert_eq!(outcome(&world), Some(Outcome::Promoted));
+    only_release(&world, 2);
 }
 
 #[test]

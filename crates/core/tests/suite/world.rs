@@ -1,13 +1,19 @@
 //! A world for the machine: instances, a router with generations, leases and a fallback, a judge, traffic.
 
 use davy_core::{
-    Actor, Analysis, Backend, BlueGreen, Canary, CanaryStep, Digest, EnvironmentName, FallbackCause, Generation,
+    Actor, Analysis, Backend, BlueGreen, Canary, CanaryStep, Cut, Digest, EnvironmentName, FallbackCause, Generation,
     Health, HealthCheck, Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, Role, Rolling,
     RolloutId, Route, Run, Scale, ServiceKey, ServiceName, Serving, Snapshot, Strategy, Target, Timestamp, Weight,
     Workload,
-    rollout::{Command, Effect, Event, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
+    rollout::{
+        self, Command, Effect, Event, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step,
+    },
 };
-use davy_judge::{Counts, Judge, Kind, Verdict, Window};
+use davy_judge::{
+    Counts, Judge, Kind, Verdict, Window,
+    guard::{Finding, Guard, Row, Side},
+    ramp::Risk,
+};
 use std::collections::BTreeMap;
 
 pub(crate) fn key() -> ServiceKey {
@@ -32,8 +38,8 @@ pub(crate) fn release(number: u32) -> Release {
 /// One of each strategy: a plain canary first.
 pub(crate) fn strategy(number: usize) -> Strategy {
     let at = |bp| CanaryStep::at(Weight::new(bp).expect("a weight"));
-    let canary = |steps| Strategy::Canary(Canary { steps, sticky: false });
-    match number % 8 {
+    let canary = |steps| Strategy::Canary(Canary { steps, sticky: false, auto: false });
+    match number % 9 {
         0 => canary(vec![at(1_000), at(5_000), at(10_000)]),
         1 => Strategy::BlueGreen(BlueGreen { preview: Millis::seconds(2), host: None }),
         2 => Strategy::Rolling(Rolling::default()),
@@ -44,7 +50,8 @@ pub(crate) fn strategy(number: usize) -> Strategy {
             let scaled = CanaryStep { scale: Scale::Instances(1), ..at(1_000) };
             canary(vec![CanaryStep { weight: Weight::NONE, ..scaled.clone() }, scaled, at(5_000), at(10_000)])
         }
-        _ => Strategy::Rolling(Rolling { min_healthy: 0, max: 100 }),
+        7 => Strategy::Rolling(Rolling { min_healthy: 0, max: 100 }),
+        _ => Strategy::Canary(Canary::auto(Weight::new(1_000).expect("a weight"))),
     }
 }
 
@@ -57,8 +64,23 @@ pub(crate) fn policy() -> Policy {
         pause_limit: Millis::seconds(60),
         drain: Millis::seconds(4),
         bake: Millis::seconds(8),
-        analysis: Analysis { alpha: 0.01, beta: 0.05, max_error_rate: None, not_worse_than_stable: true },
+        analysis: Analysis::default(),
+        notify: Vec::new(),
     }
+}
+
+/// What a guard finds in a canary that fails everything.
+pub(crate) fn finding() -> Finding {
+    let (rollout, kind) = (RolloutId::new("r"), RequestKind::Deploy);
+    let request = Request { rollout, release: release(1), policy: policy(), by: by(), kind };
+    let guard = Guard::begin(rollout::guard(&request).expect("an order"), 1).expect("a guard");
+    let (canary, stable) = (Side { routed: 9, failed: 9 }, Side { routed: 90, failed: 0 });
+    guard.find(&[Row { epoch: 2, weight: 1_000, start: 0, canary, stable, waiting: 1 }], None).expect("a crossing")
+}
+
+/// What a router refuses once its guard has cut a release off.
+fn gives(snapshot: &Snapshot, cut: &Cut) -> bool {
+    snapshot.serve.iter().any(|target| target.release == cut.release && target.weight > Weight::NONE)
 }
 
 pub(crate) fn by() -> Actor {
@@ -96,6 +118,10 @@ pub(crate) struct World {
     pub(crate) asked: Vec<Effect>,
     /// How the next rollouts go.
     pub(crate) strategy: Strategy,
+    /// Requests of the last minute, as far as known.
+    pub(crate) last_minute: Option<u64>,
+    /// What an automatic ramp rests on.
+    pub(crate) risk: Risk,
     rollouts: u32,
     started: u32,
     verdicts: BTreeMap<(u8, u64, u16), Verdict>,
@@ -115,6 +141,8 @@ impl World {
             reachable: true,
             asked: Vec::new(),
             strategy: strategy(0),
+            last_minute: Some(600),
+            risk: Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7 },
             rollouts: 0,
             started: 0,
             verdicts: BTreeMap::new(),
@@ -172,11 +200,16 @@ impl World {
                 if generation <= held {
                     return Input::Refused { generation, why: "an old generation".to_owned() };
                 }
+                let cut = self.serving.as_ref().and_then(|serving| serving.cut.clone());
+                let cut = cut.filter(|cut| self.state.rollout_id() == Some(&cut.rollout));
                 match self.snapshot(generation, split) {
+                    Some(snapshot) if cut.as_ref().is_some_and(|cut| gives(&snapshot, cut)) => {
+                        Input::Refused { generation, why: "the guard has cut it off".to_owned() }
+                    }
                     Some(snapshot) => {
                         snapshot.check().expect("a snapshot that holds");
                         let boot = self.serving.as_ref().map_or("b".to_owned(), |serving| serving.boot.clone());
-                        self.serving = Some(Serving { snapshot, mode: Mode::Split, boot, in_flight: Vec::new() });
+                        self.serving = Some(Serving { snapshot, mode: Mode::Split, boot, in_flight: Vec::new(), cut });
                         Input::Done { generation }
                     }
                     None => Input::Refused { generation, why: "nothing to serve it with".to_owned() },
@@ -184,7 +217,11 @@ impl World {
             }
             Effect::Revert { .. } => {
                 self.fall_back(FallbackCause::Revert);
-                Input::Done { generation }
+                // As the engine: one that had nothing to fall back to has not answered.
+                match self.serving.as_ref().map(|serving| &serving.mode) {
+                    Some(Mode::Fallback { .. }) => Input::Done { generation },
+                    _ => Input::Lost { generation, why: "it did not fall back".to_owned() },
+                }
             }
             Effect::Remove { release, .. } => {
                 self.instances.retain(|instance| instance.release != *release);
@@ -235,6 +272,10 @@ impl World {
             matches: Vec::new(),
             mirror: None,
             sticky: false,
+            guard: rollout
+                .filter(|_| matches!(split, Split::Trial { .. }))
+                .and_then(|rollout| rollout::guard(&rollout.request)),
+            slow_over: None,
         })
     }
 
@@ -244,8 +285,16 @@ impl World {
         if let Some(serving) = &mut self.serving
             && serving.snapshot.fallback.is_some()
             && (cause == FallbackCause::Revert || serving.snapshot.lease.is_some())
-            && !matches!(serving.mode, Mode::Fallback { cause: FallbackCause::Revert, .. })
+            && !matches!(serving.mode, Mode::Fallback { cause: FallbackCause::Revert | FallbackCause::Guard, .. })
         {
+            let canary = serving.snapshot.serve.iter().find(|target| target.role == Role::Canary);
+            let named = serving.snapshot.rollout.clone().zip(canary.map(|target| target.release.clone()));
+            if cause == FallbackCause::Guard {
+                if serving.snapshot.guard.is_none() {
+                    return;
+                }
+                serving.cut = named.map(|(rollout, release)| Cut { rollout, release, at: now, finding: finding() });
+            }
             serving.mode = Mode::Fallback { cause, at: now };
         }
     }
@@ -283,13 +332,19 @@ impl World {
             stable: if flows { 10_000 - canary } else { 0 },
             mirrored: 0,
             matched: 0,
+            last_minute: self.last_minute,
         };
         let trial = self.state.rollout.is_some();
         let kind = self.kind;
         let entry = (kind as u8, generation.0, weight.basis_points());
         let verdict =
             trial.then(|| self.verdicts.entry(entry).or_insert_with(|| verdict(kind, generation, weight)).clone());
-        Input::Look(Look {
+        let verdict = verdict.map(|mut verdict| {
+            let automatic = self.state.rollout.as_ref().is_some_and(rollout::Rollout::is_automatic);
+            verdict.evidence.ramp = (automatic && weight > Weight::NONE).then(|| self.risk.next(weight.basis_points()));
+            verdict
+        });
+        Input::Look(Box::new(Look {
             instances: match self.reachable {
                 true => Sight::Seen(self.instances.clone()),
                 false => Sight::Unseen { why: unseen() },
@@ -301,7 +356,7 @@ impl World {
             verdict,
             batches: None,
             traffic,
-        })
+        }))
     }
 
     /// Everything asked for is carried out and answered, and so on until nothing is left.

@@ -7,7 +7,7 @@ use crate::{
     home::Home,
     output,
 };
-use davy_engine::store::{Head, Sqlite, Trust};
+use davy_engine::store::{Head, Store, Trust};
 use davy_server::wire;
 
 pub(crate) async fn run(command: Audit, server: &Server, json: bool) -> Result<Exit, Failure> {
@@ -18,14 +18,14 @@ pub(crate) async fn run(command: Audit, server: &Server, json: bool) -> Result<E
     }
 }
 
-async fn open(data: &Data) -> Result<(Home, Sqlite), Failure> {
+async fn open(data: &Data) -> Result<(Home, Store), Failure> {
     let home = Home::find(data.data.as_deref())?;
     let path = home.journal();
     if !path.exists() {
         let message = format!("there is no journal at {}", path.display());
         return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));
     }
-    let opened = Sqlite::open_read_only(&path).await;
+    let opened = Store::open_read_only(&path).await;
     let journal = opened.map_err(|error| unread(&home, &error))?;
     Ok((home, journal))
 }

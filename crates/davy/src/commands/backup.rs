@@ -8,7 +8,7 @@ use crate::{
     home::Home,
     output,
 };
-use davy_engine::{now, store::Sqlite};
+use davy_engine::{now, store::Store};
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -53,7 +53,7 @@ pub(crate) async fn run(asked: &Backup, json: bool) -> Result<Exit, Failure> {
     let private = |path: &Path| OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(path);
     let copy = Begun(beside("db"));
     private(&copy.0).map_err(|error| failed("begin the copy", &error))?;
-    let journal = Sqlite::open_read_only(&home.journal()).await.map_err(|error| failed("open the journal", &error))?;
+    let journal = Store::open_read_only(&home.journal()).await.map_err(|error| failed("open the journal", &error))?;
     journal.copy(&copy.0).await.map_err(|error| failed("copy the journal", &error))?;
     files.insert("journal.db".to_owned(), (0o600, Content::At(copy.0.clone())));
     let written = Begun(beside("new"));
@@ -95,13 +95,19 @@ fn name(written: &Path, target: &Path) -> io::Result<()> {
 fn files(home: &Home, keys: bool) -> io::Result<Files> {
     let mut files = Files::new();
     let data = &home.data;
-    for name in ["checkpoint.pub", "docker/home"] {
-        hold(data, Path::new(name), &mut files)?;
-    }
+    hold(data, Path::new("checkpoint.pub"), &mut files)?;
     // What stands still is read from where it is; what may change is held as it was.
     folder(data, Path::new("releases"), true, &mut files)?;
-    for name in ["fences", "docker/fences", "docker/images"] {
-        folder(data, Path::new(name), false, &mut files)?;
+    folder(data, Path::new("fences"), false, &mut files)?;
+    // Which releases are on an engine is left out: a restored server asks it.
+    for engine in davy_docker::Engines::folders(&home.docker())? {
+        let engine = engine.strip_prefix(data).unwrap_or(&engine);
+        for name in ["home", "address"] {
+            hold(data, &engine.join(name), &mut files)?;
+        }
+        for name in ["fences", "images"] {
+            folder(data, &engine.join(name), false, &mut files)?;
+        }
     }
     if keys {
         for name in ["token", "checkpoint.key"] {

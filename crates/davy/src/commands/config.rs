@@ -12,8 +12,12 @@ pub(crate) fn run(command: Config, json: bool) -> Result<Exit, Failure> {
     match command {
         Config::Check(asked) => {
             let (bytes, parsed) = read(&asked.file)?;
-            let errors = parsed.err().unwrap_or_default();
+            let (notes, errors) = match parsed {
+                Ok(file) => (file.notes().to_vec(), Vec::new()),
+                Err(errors) => (Vec::new(), errors),
+            };
             show(&errors, &bytes, &asked.file, json);
+            tell(&notes, &bytes, &asked.file, json, "note");
             if json {
                 output::json(&serde_json::json!({ "type": "checked", "errors": errors.len() }));
             } else if errors.is_empty() {
@@ -58,18 +62,24 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, Parsed), Failure> {
 
 /// Prints every error, for a program or a person.
 pub(crate) fn show(errors: &[Diagnostic], bytes: &[u8], path: &Path, json: bool) {
+    tell(errors, bytes, path, json, "error");
+}
+
+/// Prints each `error`, or each `note` on what is allowed and should be known.
+fn tell(all: &[Diagnostic], bytes: &[u8], path: &Path, json: bool, kind: &str) {
+    let render = if kind == "note" { davy_config::note } else { davy_config::render };
     let text = String::from_utf8_lossy(bytes);
     let name = path.display().to_string();
-    for error in errors {
+    for one in all {
         if json {
-            let mut value = serde_json::to_value(error).unwrap_or_default();
+            let mut value = serde_json::to_value(one).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {
-                object.insert("type".to_owned(), "error".into());
+                object.insert("type".to_owned(), kind.into());
                 object.insert("file".to_owned(), name.clone().into());
             }
             output::json(&value);
         } else {
-            output::say(&davy_config::render(error, &text, &name));
+            output::say(&render(one, &text, &name));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 use anyhow::Context;
 use davy_core::{
     RolloutId, ServiceKey, Source, Timestamp, Window,
-    rollout::{Event, Outcome},
+    rollout::{Cause, Event, Outcome},
 };
 use davy_engine::{Deploy, Engine};
 use davy_ports::{Cursor, Error, Streamed, Telemetry};
@@ -42,6 +42,9 @@ struct Plan {
     rate: u32,
     stable: String,
     canary: String,
+    /// How much longer the new version takes to answer, as a word of its command.
+    slower: &'static str,
+    steps: String,
     deadline: &'static str,
     seed: Option<u64>,
 }
@@ -49,7 +52,7 @@ struct Plan {
 impl Plan {
     fn of(asked: &Demo) -> Self {
         let (rate, canary, deadline) = match asked.scenario {
-            Scenario::Good => (1_000, "0.1%", "10m"),
+            Scenario::Good | Scenario::Slow => (1_000, "0.1%", "10m"),
             Scenario::Errors => (1_000, "5%", "10m"),
             Scenario::Quiet => (1, "0.1%", "20s"),
             Scenario::Blind => (1_000, "0.1%", "20s"),
@@ -58,20 +61,28 @@ impl Plan {
             rate: asked.rate.unwrap_or(rate),
             stable: "0.1%".to_owned(),
             canary: asked.error_rate.clone().unwrap_or_else(|| canary.to_owned()),
+            slower: if asked.scenario == Scenario::Slow { " --latency 20ms" } else { "" },
+            steps: match &asked.weight {
+                Some(weight) => format!("{weight}, 100%"),
+                None => "1%, 5%, 25%, 50%, 100%".to_owned(),
+            },
             deadline,
             seed: asked.seed,
         }
     }
 
     fn file(&self, exe: &str, version: &str) -> String {
-        let (rate, offset) = if version == CANARY { (&self.canary, 1) } else { (&self.stable, 0) };
+        let (rate, slower, offset) = match version {
+            CANARY => (&self.canary, self.slower, 1),
+            _ => (&self.stable, "", 0),
+        };
         let seed = self.seed.map_or_else(String::new, |seed| format!(" --seed {}", seed.wrapping_add(offset)));
         format!(
             "service: logo\n\
-             command: '\"{exe}\" logo --port $PORT --version {version} --error-rate {rate}{seed}'\n\
+             command: '\"{exe}\" logo --port $PORT --version {version} --error-rate {rate}{slower}{seed}'\n\
              health: {{ path: /healthz, grace: 20s, interval: 1s }}\n\
-             rollout:\n  canary:\n    steps: [1%, 5%, 25%, 50%, 100%]\n    hold: 3s\n    deadline: {}\n  drain: 2s\n  bake: 5s\n",
-            self.deadline
+             rollout:\n  canary:\n    steps: [{}]\n    hold: 3s\n    deadline: {}\n  drain: 2s\n  bake: 5s\n",
+            self.steps, self.deadline
         )
     }
 }
@@ -83,7 +94,7 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(Some(&folder.0.join("data")))?;
     let blind: Option<Arc<dyn Telemetry>> = (asked.scenario == Scenario::Blind).then(|| Arc::new(Silent) as _);
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::start(home, any, any, Some(Default::default()), blind).await?;
+    let server = Server::start(home, crate::api::Api::at(any), any, Some(Default::default()), blind).await?;
     let showing = async {
         tokio::select! {
             shown = show(asked, &server, &folder, began, json) => shown,
@@ -237,6 +248,7 @@ async fn until(
 async fn cut(engine: &Engine, id: &RolloutId, last: Timestamp) -> Result<Option<u64>, Failure> {
     let records = engine.records(id).await.map_err(|error| Failure::new(Exit::Internal, "D107", error.to_string()))?;
     let decided = records.iter().find_map(|record| match &record.entry.event {
+        Event::Reverted { cause: Some(Cause::Guard { cut, .. }), .. } => Some(cut.at),
         Event::RevertRequested { .. } | Event::Reverted { .. } => Some(record.entry.at),
         _ => None,
     });

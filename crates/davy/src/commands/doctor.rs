@@ -10,9 +10,9 @@ use crate::{
 };
 use davy_engine::{
     Ledger, Vault,
-    store::{Sqlite, Trust},
+    store::{Store, Trust},
 };
-use davy_server::wire::Service;
+use davy_server::wire::{Service, Untold};
 use std::sync::Arc;
 
 struct Finding {
@@ -78,7 +78,7 @@ async fn journal(home: &Home) -> Finding {
     let path = home.journal();
     let (well, says) = match path.exists() {
         false => (false, "no journal yet: `davy up` makes one".to_owned()),
-        true => match Sqlite::open_read_only(&path).await {
+        true => match Store::open_read_only(&path).await {
             Err(error) => (false, format!("{}: {error}", path.display())),
             Ok(journal) => match journal.verify_with(&Trust::of(&home.checkpoint_public()).unwrap_or_default()).await {
                 Err(error) => (false, error.to_string()),
@@ -99,7 +99,7 @@ async fn journal(home: &Home) -> Finding {
 
 /// The secrets, where any were set.
 async fn secrets(home: &Home) -> Option<Finding> {
-    let journal = Sqlite::open_read_only(&home.journal()).await.ok()?;
+    let journal = Store::open_read_only(&home.journal()).await.ok()?;
     if journal.keys().await.ok()?.is_empty() {
         return None;
     }
@@ -142,21 +142,29 @@ async fn certificates(home: &Home) -> Vec<Finding> {
     findings.collect()
 }
 
-/// The engine, where there may be containers.
-async fn docker(home: &Home) -> Option<Finding> {
+/// The engines where there may be containers.
+async fn docker(home: &Home) -> Vec<Finding> {
     let data = home.docker();
     if !data.exists() {
-        return None;
+        return Vec::new();
     }
-    let place = davy_docker::DockerPlatform::open(davy_docker::Options { data, host: None }).ok()?;
-    if !place.is_needed() {
-        return None;
-    }
-    let (well, says) = match place.reach().await {
-        Ok(version) => (true, format!("engine {version} answers")),
-        Err(error) => (false, format!("{error}: {}", error.hint)),
-    };
-    Some(Finding { what: "docker", well, says })
+    let Ok(engines) = davy_docker::Engines::open(data) else { return Vec::new() };
+    let needed = engines.all().into_iter().filter(davy_docker::DockerPlatform::is_needed);
+    let reached = needed.map(|place| async move {
+        let (well, says) = match place.reach().await {
+            Ok(version) => (true, format!("engine {version} answers at {}", place.host())),
+            Err(error) => (false, format!("{error}: {}", error.hint)),
+        };
+        Finding { what: "docker", well, says }
+    });
+    futures_util::future::join_all(reached).await
+}
+
+/// What people were not told yet although it was tried.
+async fn untold(server: &Server) -> Vec<Finding> {
+    let asking = async { Client::find(server)?.get::<Vec<Untold>>("/api/notify").await };
+    let stuck = asking.await.unwrap_or_default().into_iter().filter(|one| one.trouble.is_some());
+    stuck.map(|one| Finding { what: "notify", well: false, says: super::notify::words(&one) }).collect()
 }
 
 async fn services(server: &Server) -> Vec<Finding> {
@@ -167,6 +175,7 @@ async fn services(server: &Server) -> Vec<Finding> {
             let ill = |service: &Service| service.instances.iter().any(|instance| instance.health != "healthy");
             let mut findings =
                 vec![Finding { what: "server", well: true, says: format!("{} services", services.len()) }];
+            findings.extend(untold(server).await);
             findings.extend(services.iter().filter(|service| ill(service)).map(|service| Finding {
                 what: "instances",
                 well: false,

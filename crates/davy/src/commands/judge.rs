@@ -1,28 +1,26 @@
-//! `davy judge replay`: a rollout judged again from its stored evidence, without a server.
+//! `davy judge`: blocks of counts judged one by one, and a stored rollout judged again without a server.
 
 use crate::{
-    cli::Judge,
-    commands::config,
+    cli,
+    commands::{config, stored, stored::Stored},
     exit::{DONE, Exit, Failure},
-    home::Home,
     output, view,
 };
-use davy_core::{RolloutId, Timestamp, rollout::Event};
-use davy_engine::{Replay, store::Sqlite};
-use davy_ports::{Journal, Record};
+use davy_engine::Replay;
+use std::path::Path;
 
-pub(crate) async fn run(command: Judge, json: bool) -> Result<Exit, Failure> {
-    let Judge::Replay { rollout, data, file } = command;
-    let home = Home::find(data.data.as_deref())?;
-    let path = home.journal();
-    if !path.exists() {
-        let message = format!("there is no journal at {}", path.display());
-        return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));
+pub(crate) async fn run(command: cli::Judge, json: bool) -> Result<Exit, Failure> {
+    match command {
+        cli::Judge::Replay(asked) => super::replay::run(&asked),
+        cli::Judge::Rollout { rollout, data, file } => {
+            let stored = stored::find(data.data.as_deref(), rollout).await?;
+            again(&stored, file.as_deref(), json)
+        }
     }
-    let unread = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Internal, "D061", format!("cannot read {}: {error}", path.display()))
-    };
-    let other = match &file {
+}
+
+fn again(stored: &Stored, file: Option<&Path>, json: bool) -> Result<Exit, Failure> {
+    let other = match file {
         None => None,
         Some(file) => {
             let (bytes, parsed) = config::read(file)?;
@@ -33,29 +31,9 @@ pub(crate) async fn run(command: Judge, json: bool) -> Result<Exit, Failure> {
             Some(parsed.analysis().clone())
         }
     };
-    let journal = Sqlite::open_read_only(&path).await.map_err(|error| unread(&error))?;
-    let wanted = rollout.map(RolloutId::new);
-    let mut found: Option<(Timestamp, RolloutId, Vec<Record>)> = None;
-    for key in journal.streams().await.map_err(|error| unread(&error))? {
-        let records = journal.stream(&key).await.map_err(|error| unread(&error))?;
-        let requested = records.iter().rev().find_map(|record| match &record.entry.event {
-            Event::RolloutRequested { request } if wanted.as_ref().is_none_or(|wanted| request.rollout == *wanted) => {
-                Some((record.entry.at, request.rollout.clone()))
-            }
-            _ => None,
-        });
-        if let Some((at, id)) = requested
-            && found.as_ref().is_none_or(|(latest, ..)| at > *latest)
-        {
-            found = Some((at, id, records));
-        }
-    }
-    let Some((_, id, records)) = found else {
-        let failure = Failure::new(Exit::Usage, "D062", "the journal knows no such rollout");
-        return Err(failure.hint("`davy history` lists them"));
-    };
-    let batches = journal.evidence(&id).await.map_err(|error| unread(&error))?;
-    let replay = davy_engine::replay(&records, &id, &batches, other.as_ref());
+    let Stored { request, records, batches } = stored;
+    let id = &request.rollout;
+    let replay = davy_engine::replay(records, id, batches, other.as_ref());
     let replay = replay.unwrap_or(Replay { verdicts: Vec::new(), told: 0, same: 0 });
     for replayed in &replay.verdicts {
         let verdict = &replayed.verdict;

@@ -9,11 +9,14 @@ mod doctor;
 mod init;
 mod judge;
 mod logs;
+mod notify;
+mod replay;
 mod restore;
 mod rollout;
 mod secret;
 mod service;
 mod simulate;
+mod stored;
 mod token;
 mod up;
 mod watch;
@@ -36,10 +39,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Config(command) => config::run(command, json),
         Command::Init(asked) => init::run(&asked, json),
-        Command::Simulate(asked) => simulate::run(&asked, json),
         Command::Gateway { words } => up::gateway(words),
         Command::Logo { words } => up::logo(words),
-        Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, json),
         command => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.context("start the runtime")?;
@@ -51,10 +52,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Doctor(asked) => doctor::run(&asked, &server, json).await,
                     Command::Audit(Audit::Log) => token::log(&Client::find(&server)?, json).await,
                     Command::Audit(command) => audit::run(command, &server, json).await,
+                    Command::Simulate(asked) => simulate::run(&asked, json).await,
                     Command::Judge(command) => judge::run(command, json).await,
                     Command::Backup(asked) => backup::run(&asked, json).await,
                     Command::Restore(asked) => restore::run(&asked, json).await,
                     Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,
+                    Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, &server, json).await,
                     Command::Deploy(asked) => deploy::run(&asked, &Client::find(&server)?, json).await,
                     Command::Rollout(command) => rollout::run(command, &Client::find(&server)?, json).await,
                     Command::Rollback(asked) => rollout::rollback(asked, &Client::find(&server)?, json).await,
@@ -62,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Service(command) => service::run(command, &Client::find(&server)?, json).await,
                     Command::Env(command) => service::environments(command, &Client::find(&server)?, json).await,
                     Command::Secret(command) => secret::run(command, &Client::find(&server)?, json).await,
+                    Command::Notify(command) => notify::run(command, &Client::find(&server)?, json).await,
                     Command::Logs(asked) => logs::run(asked, &Client::find(&server)?, json).await,
                     _ => Ok(DONE),
                 }

@@ -10,7 +10,7 @@ use crate::{
 use davy_core::{Actor, Timestamp};
 use davy_engine::{
     Deed, now,
-    store::{Change, Sqlite, Trust},
+    store::{Change, Store, Trust},
 };
 use std::{
     fs::{self, DirBuilder, File},
@@ -108,7 +108,7 @@ async fn settle(folder: &Path, list: &List) -> Result<(usize, bool), Failure> {
         let message = format!("the backup's journal cannot be used: {error}");
         Failure::new(Exit::Usage, "D145", message).hint("nothing was restored; take another backup")
     };
-    let journal = Sqlite::open(&folder.join("journal.db")).await.map_err(|error| failed(&error))?;
+    let journal = Store::open(&folder.join("journal.db")).await.map_err(|error| failed(&error))?;
     let trust = Trust::of(&folder.join("checkpoint.pub")).map_err(|error| failed(&error))?;
     let found = journal.verify_with(&trust).await.map_err(|error| failed(&error))?;
     let secrets = !journal.keys().await.map_err(|error| failed(&error))?.is_empty();

@@ -110,6 +110,10 @@ fn words(deed: &Deed) -> String {
             format!("created the token `{name}`: {} {place}{until}", role.as_str())
         }
         Deed::TokenRevoked { name } => format!("revoked the token `{name}`"),
+        Deed::Untold { untold } => {
+            let davy_ports::Untold { key, channel, message, why } = untold;
+            format!("gave up telling {channel} of {key}, message {message}: {why}")
+        }
         Deed::Restored { made } => format!("restored the backup of {}", output::time(*made)),
     }
 }

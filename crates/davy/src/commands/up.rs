@@ -2,6 +2,7 @@
 
 use crate::{
     apart,
+    api::Api,
     cli::{Down, Server as Asked, Up},
     client::Client,
     exit::{DONE, Exit, Failure},
@@ -21,14 +22,16 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         Some(data) => Home::find(Some(data))?,
         None => Home::find(None)?,
     };
+    let api = Api::of(asked.listen, &asked.api)?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
     if asked.gateway_apart {
         apart::gateway(&home).await?;
     }
     // One that runs apart has options of its own.
     let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
-    let mut server = Server::start(home.clone(), asked.listen, asked.gateway, features, None).await?;
-    let last = LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data() };
+    let mut server = Server::start(home.clone(), api, asked.gateway, features, None).await?;
+    let last =
+        LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data(), tls: server.tls.clone() };
     home::remember(&last)?;
     if asked.gateway_apart {
         server.leave_gateway();
@@ -126,7 +129,13 @@ async fn gateway_ended(home: &Home) -> Result<(), Failure> {
 /// The gateway's own process.
 pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
     server::log();
-    let words = apart::words(words)?;
+    let mut words = apart::words(words)?;
+    let all = words.len();
+    words.retain(|word| word != "--reload");
+    if words.len() < all {
+        apart::reload(&words)?;
+        return Ok(DONE);
+    }
     let told = words.clone();
     let options = davy_gateway::Options::parse(words)
         .map_err(|why| Failure::new(Exit::Usage, "D072", why).hint(davy_gateway::Options::USAGE))?;

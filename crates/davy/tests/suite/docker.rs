@@ -23,6 +23,11 @@ fn write(host: &Host, image: &str, version: &str) {
 
 /// An image with nothing but the sample service and the libraries that it is linked with.
 pub(crate) fn sample(engine: &Engine, name: &str) {
+    sample_with(engine, name, &[]);
+}
+
+/// The same with these lines of a Dockerfile.
+pub(crate) fn sample_with(engine: &Engine, name: &str, lines: &[&str]) {
     let folder = tempfile::tempdir_in("/tmp").expect("a folder");
     let root = folder.path().join("root");
     fs::create_dir(&root).expect("a folder");
@@ -36,7 +41,8 @@ pub(crate) fn sample(engine: &Engine, name: &str) {
     let tar = folder.path().join("image.tar").to_str().expect("a plain path").to_owned();
     let packed = Command::new("tar").arg("-C").arg(&root).args(["-cf", &tar, "."]).status();
     assert!(packed.expect("tar runs").success());
-    engine.said(&["import", &tar, name]);
+    let changes: Vec<&str> = lines.iter().flat_map(|line| ["--change", line]).collect();
+    engine.said(&[&["import"], &changes[..], &[&tar, name]].concat());
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn the_shop_s_page_asks_a_canary_through_the_gateway() {
     let said = example.run(&folder, &example.blocks("3. A canary")[0]);
     assert!(said.contains("A lamp costs 11.50 (prices v2)"), "{said}");
     let said = example.run(&folder, &example.blocks("4. One that harms")[0]);
-    assert!(said.contains("exit code 3") && said.contains("Harmful"), "{said}");
+    assert!(said.contains("exit code 3") && said.contains("**Rolled back"), "{said}");
     let (sent, failed) = load.stop();
     assert!(sent > 300 && failed == 0, "{failed} of {sent} were failed by Davy itself");
     example.run(&folder, &example.blocks("5. Clean up").join("\n"));

@@ -24,13 +24,22 @@ pub(crate) struct Host {
     pub(crate) environment: Vec<(String, String)>,
     /// Where its gateway is to listen.
     pub(crate) listen: String,
+    /// Where its server's log goes, if not to the test's own output.
+    pub(crate) log: Option<PathBuf>,
     server: Option<Child>,
 }
 
 impl Host {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("davy-").tempdir_in("/tmp").expect("a folder");
-        Self { folder, gateway: String::new(), environment: Vec::new(), listen: "127.0.0.1:0".to_owned(), server: None }
+        Self {
+            folder,
+            gateway: String::new(),
+            environment: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
+            log: None,
+            server: None,
+        }
     }
 
     pub(crate) fn up() -> Self {
@@ -74,9 +83,12 @@ impl Host {
     pub(crate) fn start_with(&mut self, words: &[&str]) -> Value {
         let data = self.data();
         let data = data.to_str().expect("a plain path");
-        let mut command =
-            self.command(&["up", "--json", "--data", data, "--listen", "127.0.0.1:0", "--gateway", &self.listen]);
-        command.args(words);
+        let listen = if words.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] };
+        let mut command = self.command(&["up", "--json", "--data", data, "--gateway", &self.listen]);
+        command.args(listen).args(words);
+        if let Some(log) = &self.log {
+            command.stderr(fs::File::create(log).expect("a file"));
+        }
         let mut server = command.stdout(Stdio::piped()).spawn().expect("davy runs");
         let mut line = String::new();
         BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");

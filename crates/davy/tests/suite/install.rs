@@ -1,7 +1,7 @@
 //! Davy installed, upgraded under load and removed: by `deploy/install` as its units would run it, and as containers.
 
 use crate::{
-    docker::sample,
+    docker::{sample, sample_with},
     engine::Engine,
     host::{DAVY, Host, Load, text},
 };
@@ -46,11 +46,11 @@ impl Machine {
         fs::read_to_string(self.root.join("etc/systemd/system").join(name)).expect("a unit")
     }
 
-    /// Starts a unit, and waits until it says that it is ready.
-    fn start(&self, name: &str) -> Child {
+    /// A command of a unit, and where it tells what it has to tell.
+    fn command(&self, name: &str, key: &str) -> (Command, UnixDatagram) {
         let unit = self.unit(name);
         assert!(unit.contains("Type=notify\n"));
-        let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command").to_owned();
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)).expect("a command").to_owned();
         let settings = fs::read_to_string(self.root.join("etc/davy/environment")).expect("settings");
         let settings: Vec<(&str, &str)> = settings.lines().filter_map(|line| line.split_once('=')).collect();
         let mut words = Vec::new();
@@ -77,6 +77,12 @@ impl Machine {
             .env("NOTIFY_SOCKET", &told)
             .env("PATH", "/usr/bin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        (command, socket)
+    }
+
+    /// Starts a unit, and waits until it says that it is ready.
+    fn start(&self, name: &str) -> Child {
+        let (mut command, socket) = self.command(name, "ExecStart=");
         let child = command.spawn().expect("it starts");
         let mut bytes = [0; 64];
         let length = socket.recv(&mut bytes).expect("it says that it is ready");
@@ -154,15 +160,30 @@ fn units_are_installed_upgraded_under_load_and_leave_nothing() {
     assert_eq!(watched.status.code(), Some(0), "{}", text(&watched));
     assert!(gateway.try_wait().expect("it is ours").is_none(), "the gateway went on");
     assert_eq!(machine.host.get(), Some((200, "v2".to_owned())));
+    // Another gateway takes over, and the service manager is told which process that is before the one before ends.
+    let (mut wrong, _) = machine.command("davy-gateway.service", "ExecReload=");
+    assert_eq!(wrong.arg("--nonsense").status().expect("it starts").code(), Some(1), "and nothing changes");
+    let (mut reload, told) = machine.command("davy-gateway.service", "ExecReload=");
+    assert!(reload.status().expect("it starts").success());
+    let mut heard = Vec::new();
+    let mut bytes = [0; 64];
+    while heard.len() < 2 {
+        let length = told.recv(&mut bytes).expect("it is told");
+        let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        heard.extend(message.strip_prefix("MAINPID=").and_then(|pid| pid.parse::<u32>().ok()));
+    }
+    assert!(heard[0] == heard[1] && heard[0] != gateway.id(), "{heard:?}");
+    assert!(fs::exists(format!("/proc/{}", heard[0])).expect("proc"), "the other one runs");
     let (sent, failed) = load.stop();
     assert!(sent > 300 && failed == 0, "{failed} of {sent}");
     // The server first, as the script does where systemd runs; the rest is its own.
     terminate(server);
     assert_eq!(machine.host.get(), Some((200, "v2".to_owned())), "traffic goes on without the server");
     assert!(machine.script("uninstall", &["--prefix", "/usr"]).contains("its data are kept"));
-    // It lets go of its folder last; then the script goes on, and the process has nothing left to do.
+    assert!(gateway.wait().expect("it is ours").success(), "the one before has nothing left to do");
+    // What lets go of its folder last has nothing left to do, either; then the script goes on.
     let since = Instant::now();
-    while gateway.try_wait().expect("it is ours").is_none() {
+    while fs::read(format!("/proc/{}/cmdline", heard[0])).is_ok_and(|words| !words.is_empty()) {
         assert!(since.elapsed() < Duration::from_secs(1), "it has ended when the script has");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -198,39 +219,45 @@ fn what_cannot_be_installed_says_why() {
 #[test]
 fn davy_runs_in_containers_and_is_upgraded_under_load() {
     let engine = Engine::start();
-    sample(&engine, "davy:1");
-    sample(&engine, "davy:2");
+    let dockerfile = fs::read_to_string(deploy("Dockerfile")).expect("the Dockerfile");
+    let is_change = |line: &&str| ["ENV ", "VOLUME ", "ENTRYPOINT ", "CMD "].iter().any(|word| line.starts_with(word));
+    let changes: Vec<&str> = dockerfile.lines().filter(is_change).collect();
+    assert_eq!(changes.len(), 4);
+    sample_with(&engine, "davy:1", &changes);
+    sample_with(&engine, "davy:2", &changes);
     sample(&engine, "logo:1");
     let folder = tempfile::Builder::new().prefix("davy-c-").tempdir_in("/tmp").expect("a folder");
-    let volume = "data:/data";
-    let socket = format!("{}:/var/run/docker.sock", engine.host().trim_start_matches("unix://"));
-    let run = |name: &str, image: &str, more: &[&str], words: &[&str]| {
-        let common =
-            ["run", "--detach", "--name", name, "--network", "host", "--volume", volume, "--env", "HOME=/data"];
-        let hardened =
-            ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--entrypoint", "/davy"];
-        engine.said(&[&common[..], &hardened[..], more, &[image], words].concat())
-    };
     let free = || {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
         free.to_string()
     };
     let (address, api) = (free(), free());
-    let gateway = ["gateway", "--data", "/data/d", "--listen", &address];
-    run("gateway", "davy:1", &["--cap-add", "NET_BIND_SERVICE"], &gateway);
-    let up = ["up", "--data", "/data/d", "--listen", &api, "--gateway", &address, "--gateway-apart"];
-    run("server", "davy:1", &["--volume", &socket], &up);
-    let davy = |words: &[&str]| {
-        let work = format!("{}:/work", folder.path().display());
-        let common = ["run", "--rm", "--network", "host", "--volume", volume, "--volume", &work, "--workdir", "/work"];
-        engine.docker(&[&common[..], &["--env", "HOME=/data", "--entrypoint", "/davy", "davy:1"], words].concat())
+    let compose = |image: &str, words: &[&str]| {
+        let mut command = Command::new("docker-compose");
+        command.arg("--file").arg(deploy("compose.yaml")).args(words).current_dir(folder.path());
+        command.env("DOCKER_HOST", engine.host()).env("DAVY_IMAGE", image).stdin(Stdio::null());
+        command.env("DAVY_GATEWAY", &address).env("DAVY_LISTEN", &api);
+        command.env("DAVY_DOCKER_SOCKET", engine.host().trim_start_matches("unix://"));
+        command.output().expect("docker-compose runs: scripts/setup installs it")
     };
-    let since = Instant::now();
-    while !davy(&["history"]).status.success() {
-        let told = text(&engine.docker(&["logs", "server"]));
-        assert!(since.elapsed() < Duration::from_secs(60), "the server never answered: {told}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    let said = |image: &str, words: &[&str]| {
+        let output = compose(image, words);
+        assert!(output.status.success(), "{words:?}: {}", text(&output));
+    };
+    let work = format!("{}:/work", folder.path().display());
+    let davy = |words: &[&str]| {
+        compose("davy:1", &[&["run", "--rm", "-T", "--volume", &work, "--workdir", "/work", "davy"], words].concat())
+    };
+    let answers = || {
+        let since = Instant::now();
+        while !davy(&["history"]).status.success() {
+            let told = text(&compose("davy:1", &["logs"]));
+            assert!(since.elapsed() < Duration::from_secs(60), "the server never answered: {told}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    said("davy:1", &["up", "--detach"]);
+    answers();
     let write = |version: &str| {
         let file = format!(
             "service: logo\nimage: logo:1\ncommand: /davy logo --host 0.0.0.0 --port $PORT --version {version}\nport: 8080\n\
@@ -243,24 +270,22 @@ fn davy_runs_in_containers_and_is_upgraded_under_load() {
     let first = davy(&["deploy", "--watch"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first));
     let load = Load::start(&address);
+    let gateway = engine.said(&["ps", "--no-trunc", "--quiet", "--filter", "name=gateway"]);
     // The new image takes the server's place; the gateway's container is not touched.
-    engine.said(&["rm", "--force", "server"]);
-    run("server", "davy:2", &["--volume", &socket], &up);
+    said("davy:2", &["up", "--detach", "--no-deps", "server"]);
+    answers();
     write("v2");
-    let since = Instant::now();
-    let second = loop {
-        let second = davy(&["deploy", "--watch"]);
-        if second.status.code() != Some(6) || since.elapsed() > Duration::from_secs(60) {
-            break second;
-        }
-    };
+    let second = davy(&["deploy", "--watch"]);
     assert_eq!(second.status.code(), Some(0), "{}", text(&second));
+    assert_eq!(engine.said(&["ps", "--no-trunc", "--quiet", "--filter", "name=gateway"]), gateway);
+    assert!(engine.said(&["ps", "--format", "{{.Image}} {{.Command}}"]).contains("davy:2 \"/davy up"));
     let (sent, failed) = load.stop();
     assert!(sent > 300 && failed == 0, "{failed} of {sent}");
-    let down = davy(&["down", "--data", "/data/d"]);
-    assert!(down.status.success(), "{}", text(&down));
-    let mut left = engine.containers();
-    left.sort();
-    assert_eq!(left, ["gateway", "server"], "what it started is gone");
+    // As docs/install.md removes it.
+    said("davy:2", &["stop"]);
+    said("davy:2", &["run", "--rm", "-T", "server", "down", "--data", "/data/d"]);
+    said("davy:2", &["down", "--volumes"]);
+    assert_eq!(engine.containers(), Vec::<String>::new(), "nothing is left");
     assert!(!engine.said(&["network", "ls"]).contains("davy-"));
+    assert!(!engine.said(&["volume", "ls"]).contains("davy-data"));
 }

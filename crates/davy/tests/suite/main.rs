@@ -6,14 +6,22 @@ mod docker;
 #[expect(dead_code, reason = "the place's own tests use the rest")]
 mod engine;
 mod examples;
+mod forecast;
 mod host;
 mod init;
 mod install;
+mod metrics;
+mod notify;
+#[path = "../../../signals/tests/suite/process.rs"]
+mod prometheus;
 mod remote;
+mod replay;
 mod rollouts;
 mod secrets;
 mod services;
+mod simulate;
 mod starting;
 mod strategies;
+mod tls;
 mod tokens;
 mod trouble;

@@ -18,7 +18,7 @@ fn free() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port()
 }
 
-fn run(folder: &Path, program: &str, words: &[&str]) {
+pub(crate) fn run(folder: &Path, program: &str, words: &[&str]) {
     let output = Command::new(program).args(words).current_dir(folder).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}: scripts/setup installs it"));
     assert!(output.status.success(), "{program} {words:?}: {}", text(&output));
@@ -221,4 +221,63 @@ fn an_engine_is_reached_by_ssh_and_refusals_say_what_to_do() {
     rolls_out(&host, &engine);
     host.down();
     assert!(engine.containers().is_empty());
+}
+
+/// The sample service with `environments`, on any engine.
+fn on(host: &Host, version: &str, engine: &str) {
+    write(host, version);
+    let file = host.folder.path().join("davy.yaml");
+    let text = fs::read_to_string(&file).expect("a file");
+    // Another way to an engine takes another time.
+    let judged = "  analysis: { latency: { not-slower-than: off } }\n";
+    fs::write(file, format!("{text}{judged}environments: {{ production: {{ platform: docker{engine} }} }}\n"))
+        .expect("a file");
+}
+
+#[test]
+fn a_service_moves_between_engines_that_its_file_names() {
+    let (own, other) = (Engine::start(), Engine::start());
+    sample(&own, "logo:1");
+    sample(&other, "logo:1");
+    let ssh = Ssh::start(&other);
+    let mut host = Host::new();
+    let user = ssh.user("user", "key", "no");
+    let address = user[0].1.clone();
+    host.environment.push(("DOCKER_HOST".to_owned(), own.host()));
+    host.environment.push(("PATH".to_owned(), user[1].1.clone()));
+    host.start();
+    on(&host, "v1", "");
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    assert_eq!((own.containers().len(), other.containers().len()), (2, 0));
+    let load = Load::start(&host.gateway);
+    // To the other one, and on there with a server that has to find it again.
+    on(&host, "v2", &format!(", engine: \"{address}\""));
+    let second = host.davy(&["deploy", "--watch"]);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second));
+    host.until("over", |status| status["state"] == "promoted");
+    assert_eq!((own.containers().len(), other.containers().len()), (0, 2));
+    assert_eq!(host.get(), Some((200, "v2".to_owned())));
+    host.kill();
+    host.start();
+    assert!(text(&host.davy(&["doctor"])).contains(&format!("answers at {address}")), "doctor tells of it");
+    on(&host, "v1", "");
+    let third = host.davy(&["deploy", "--watch"]);
+    assert_eq!(third.status.code(), Some(0), "{}", text(&third));
+    host.until("over", |status| status["state"] == "promoted");
+    assert_eq!((own.containers().len(), other.containers().len()), (2, 0));
+    assert_eq!(host.get(), Some((200, "v1".to_owned())));
+    // One that cannot be reached is named, and what serves is left alone.
+    on(&host, "v2", &format!(", engine: \"ssh://127.0.0.1:{}\"", free()));
+    let refused = host.davy(&["deploy"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("ssh://127.0.0.1:") && text(&refused).contains("refused"), "{}", text(&refused));
+    assert_eq!(host.get(), Some((200, "v1".to_owned())));
+    on(&host, "v2", &format!(", engine: \"{address}\""));
+    let last = host.davy(&["deploy", "--watch"]);
+    assert_eq!(last.status.code(), Some(0), "{}", text(&last));
+    let (sent, failed) = load.stop();
+    assert!(sent > 300 && failed == 0, "{failed} of {sent}");
+    host.down();
+    assert!(own.containers().is_empty() && other.containers().is_empty(), "nothing is left on either");
 }

@@ -17,10 +17,20 @@ fn serving(rest: &str) -> Host {
 /// What is stored gives the same verdicts again.
 fn replays(host: &Host) {
     let data = host.data();
-    let replayed = host.davy(&["judge", "replay", "--json", "--data", data.to_str().expect("a plain path")]);
+    let replayed = host.davy(&["judge", "rollout", "--json", "--data", data.to_str().expect("a plain path")]);
     assert!(replayed.status.success(), "{}", text(&replayed));
     let told = last(&replayed);
     assert!(told["told"].as_u64() > Some(0) && told["told"] == told["same"], "{told}");
+}
+
+/// What policies would have done to the last rollout.
+fn in_hindsight(host: &Host, policies: &[&str]) -> Vec<serde_json::Value> {
+    let data = host.data();
+    let mut words = vec!["simulate", "--json", "--rollout", "last", "--data", data.to_str().expect("a plain path")];
+    words.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
+    let output = host.davy(&words);
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 fn only(host: &Host, version: &str) {
@@ -40,6 +50,9 @@ fn a_good_version_is_promoted_and_can_be_taken_back() {
     only(&host, "v2");
     host.until("over", |status| status["state"] == "promoted");
     replays(&host);
+    let told = in_hindsight(&host, &["davy", "check:1s,50%"]);
+    assert!(told.iter().all(|told| told["rolled_back"] == 0), "{told:?}");
+    assert_eq!((&told[0]["promoted"], &told[0]["harm"]["p50"]), (&1.into(), &0.into()), "{told:?}");
     let back = host.davy(&["rollback", "logo"]);
     assert!(back.status.success(), "{}", text(&back));
     host.until("back", |_| host.get() == Some((200, "v1".to_owned())));
@@ -50,7 +63,7 @@ fn a_good_version_is_promoted_and_can_be_taken_back() {
 }
 
 #[test]
-fn a_bad_version_is_taken_back_and_told() {
+fn a_bad_version_is_cut_off_by_the_guard_taken_back_and_told_as_one_story() {
     let host = serving(QUICK);
     let load = Load::start(&host.gateway);
     host.write("v3 --error-rate 50%", QUICK);
@@ -61,11 +74,28 @@ fn a_bad_version_is_taken_back_and_told() {
     only(&host, "v1");
     let (sent, failed) = load.stop();
     assert!(sent > 20 && failed == 0, "{failed} of {sent}");
+    let told = "gateway's guard cut the canary off after";
+    host.until("over", |status| {
+        status["state"] == "rolled-back" && status["why"].as_str().is_some_and(|why| why.contains(told))
+    });
     let id = outcome["rollout"].as_str().expect("its name");
     let report =
         fs::read_to_string(host.data().join("reports").join(id).join("deployment_report.md")).expect("a report");
-    assert!(report.contains("Harmful"), "{report}");
+    assert!(report.contains(told) && report.contains("## The guard"), "{report}");
+    assert!(report.contains("Computed again from these counts, the evidence is the same, bit for bit."), "{report}");
+    let explained = text(&host.davy(&["rollout", "explain"]));
+    assert!(explained.contains(told), "{explained}");
+    let events = host.davy(&["rollout", "explain", "--json"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    let records = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let causes: Vec<serde_json::Value> =
+        records.map(|record| record["event"]["cause"].clone()).filter(serde_json::Value::is_object).collect();
+    assert_eq!(causes.len(), 1, "one story: {events}");
+    assert_eq!((&causes[0]["cause"], &causes[0]["recomputed"]), (&"guard".into(), &true.into()), "{events}");
     replays(&host);
+    let told = in_hindsight(&host, &["davy", "rank:50"]);
+    assert_eq!((&told[0]["rolled_back"], &told[1]["undecided"]), (&1.into(), &1.into()), "{told:?}");
+    assert!(told[0]["harm"]["p50"].as_u64() > Some(0), "{told:?}");
     assert!(host.davy(&["audit", "verify"]).status.success());
     host.down();
 }
@@ -188,21 +218,4 @@ fn a_killed_gateway_comes_back_with_stable_and_the_rollout_goes_on() {
     host.until("holding again", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
     load.stop();
     host.down();
-}
-
-#[test]
-fn a_simulation_says_what_a_file_would_do_and_repeats_itself() {
-    let host = Host::new();
-    host.write("v1", "rollout: { rolling: { hold: 5s } }\n");
-    let words = ["simulate", "--json", "--runs", "20", "--rate", "200", "--canary", "0.1%", "--canary", "20%"];
-    let first = host.davy(&words);
-    assert!(first.status.success(), "{}", text(&first));
-    let lines: Vec<serde_json::Value> =
-        String::from_utf8_lossy(&first.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(lines.len(), 2);
-    assert_eq!((&lines[0]["promoted"], &lines[1]["rolled_back"]), (&20.into(), &20.into()), "{lines:?}");
-    assert!(lines[1]["median_failed"].as_u64() < Some(100), "{lines:?}");
-    assert_eq!(host.davy(&words).stdout, first.stdout, "the same seed says the same");
-    let wrong = host.davy(&["simulate", "--canary", "20"]);
-    assert!(wrong.status.code() == Some(2) && text(&wrong).contains("no percentage"), "{}", text(&wrong));
 }

@@ -55,6 +55,16 @@ fn a_changed_secret_is_a_new_release_and_a_rollback_has_the_old_one() {
         text(&missing)
     );
 
+    // The same beforehand, and nothing is changed by it.
+    let dry = host.davy(&["deploy", "--dry-run"]);
+    assert_eq!(dry.status.code(), Some(2), "{}", text(&dry));
+    assert!(text(&dry).contains("50 %: 1 instance of the new release"), "{}", text(&dry));
+    assert!(text(&dry).contains("DB_PASSWORD, TLS_KEY are not set"), "{}", text(&dry));
+    assert_eq!(host.status()["code"], "D090", "there is no rollout");
+    let alone = host.command(&["deploy", "--dry-run", "--server", "http://127.0.0.1:1"]);
+    let alone = { alone }.env("DAVY_TOKEN_FILE", host.data().join("token")).output().expect("davy runs");
+    assert_eq!(alone.status.code(), Some(6), "what could not be looked at is not well: {}", text(&alone));
+
     let argument = host.davy(&["secret", "set", "DB_PASSWORD", "hunter2-in-the-open"]);
     assert_eq!(argument.status.code(), Some(2));
     assert!(!text(&argument).contains("hunter2"), "{}", text(&argument));
@@ -69,6 +79,9 @@ fn a_changed_secret_is_a_new_release_and_a_rollback_has_the_old_one() {
     let set = host.davy(&["secret", "set", "TLS_KEY", "--service", "logo", "--from-file", "key.pem"]);
     assert!(set.status.success(), "{}", text(&set));
     fs::remove_file(key).expect("gone");
+    let dry = host.davy(&["deploy", "--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0), "{}", text(&dry));
+    assert!(text(&dry).contains("its secrets are set") && text(&dry).contains("nothing was changed"));
     for (name, value, says) in
         [("1A", "x", "cannot be the name"), ("A", "", "is empty"), ("A", &"x".repeat(70_000), "65536")]
     {

@@ -70,7 +70,7 @@ fn a_file_with_errors_is_refused_line_by_line_and_changes_nothing() {
         ("E017", 2, "service: x\ncommand: ./a --port 8080\n".to_owned()),
         ("E007", 2, "service: x\nservice: y\ncommand: ./a $PORT\n".to_owned()),
         ("E004", 4, "service: x\ncommand: ./a $PORT\nhealth:\n\tpath: /\n".to_owned()),
-        ("E012", 2, "service: x\nnotify: []\ncommand: ./a $PORT\n".to_owned()),
+        ("E012", 2, "service: x\nslo: 99.5%\ncommand: ./a $PORT\n".to_owned()),
         ("E006", 5, bombs),
         ("E001", 1, "# x\n".repeat(2_600_000)),
     ];

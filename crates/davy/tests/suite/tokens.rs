@@ -29,6 +29,7 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
     vec![
         ("GET", "/api/health", "", 0, Anything),
         ("POST", "/api/deploy", "DEPLOY", 1, Environment),
+        ("POST", "/api/deploy/check", "DEPLOY", 1, Environment),
         ("GET", "/api/rollouts", "", 0, Anything),
         ("GET", "/api/rollouts/ROLLOUT", "", 0, Environment),
         ("GET", "/api/rollouts/ROLLOUT/events", "", 0, Environment),
@@ -47,6 +48,8 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("POST", "/api/secrets/remove", "{\"name\":\"A\",\"environment\":\"ENV\"}", 3, Environment),
         ("POST", "/api/secrets", "{\"name\":\"A\",\"value\":\"\"}", 3, Server),
         ("POST", "/api/secrets/remove", "{\"name\":\"A\"}", 3, Server),
+        ("GET", "/api/notify", "", 0, Anything),
+        ("POST", "/api/notify/test", "DEPLOY", 1, Environment),
         ("GET", "/api/tokens", "", 3, Server),
         ("POST", "/api/tokens", "{\"name\":\"!\",\"role\":\"viewer\"}", 3, Server),
         ("POST", "/api/tokens/none/revoke", "{}", 3, Server),

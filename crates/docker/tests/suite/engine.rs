@@ -200,6 +200,7 @@ pub(crate) fn container(image: &str) -> Container {
         stop_signal: None,
         cpu: None,
         memory: None,
+        engine: None,
     }
 }
 

@@ -81,7 +81,7 @@ impl Step {
 }
 
 /// Every stretch of a rollout, in order, with its requests.
-pub(super) fn steps(records: &[&Record], release: &ReleaseId, batches: &[Batch]) -> Vec<Step> {
+pub(super) fn steps(records: &[Record], release: &ReleaseId, batches: &[Batch]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut back = false;
     for record in records {
@@ -169,7 +169,9 @@ fn follow(step: &mut Step, at: Timestamp, event: &Event) {
     let back = |cause: &Cause| outcome_words(cause.outcome()).to_owned();
     match event {
         Event::WeightObserved { observed, .. } => step.told = Some(*observed),
-        Event::VerdictReached { verdict, .. } if step.ended.is_none() => step.verdict = Some((at, verdict.clone())),
+        Event::VerdictReached { verdict, .. } if step.ended.is_none() => {
+            step.verdict = Some((at, Verdict::clone(verdict)));
+        }
         Event::StepPassed { .. } => step.end(at, "passed".to_owned()),
         Event::PromoteRequested { by } if step.weight < Weight::ALL => {
             step.end(at, format!("skipped by {}", text(by.as_str())));

@@ -2,13 +2,15 @@
 
 use super::format::{capital, code, counted, odds, sentence, text};
 use davy_core::{
-    RolloutId,
-    rollout::{Batches, Event, Outcome, PauseReason, Request, RequestKind, Split},
+    InstanceId,
+    rollout::{Batches, Event, Outcome, Request, RequestKind, Split},
 };
 use davy_judge::Verdict;
+use std::collections::BTreeSet;
 
-/// What happened, in a sentence. `own` is the rollout that is reported.
-pub(super) fn event(event: &Event, own: &RolloutId) -> String {
+/// What happened, in a sentence. `own` is the request for the rollout that is reported.
+pub(super) fn event(event: &Event, own: &Request, instances: &BTreeSet<InstanceId>) -> String {
+    let (analysis, own) = (&own.policy.analysis, &own.rollout);
     match event {
         Event::RolloutRequested { request } => format!("The rollout begins: {}.", asked(request)),
         Event::RolloutQueued { request } if request.rollout == *own => {
@@ -52,8 +54,9 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
         Event::EffectLost { effect, why, .. } => {
             format!("Nobody knows whether this was done: {}. {} What is observed decides.", text(effect), sentence(why))
         }
-        Event::VerdictReached { verdict, batches } => verdict_words(verdict, batches.as_ref()),
+        Event::VerdictReached { verdict, batches } => verdict_words(&analysis.told(verdict, instances), verdict, batches.as_ref()),
         Event::StepPassed { step } => format!("Step {} is passed: it has shown what it had to, and its hold is over.", step + 1),
+        Event::StepChosen { step, why } => format!("Step {} is **chosen**: {why}", step + 1),
         Event::LeaseLapsed { .. } => {
             "The router heard from nobody for a lease and went back to stable by itself; the step's weight is asked for again."
                 .to_owned()
@@ -61,7 +64,7 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
         Event::RouterRestarted { .. } => {
             "The router was started anew and serves stable; the step's weight is asked for again.".to_owned()
         }
-        Event::Paused { why } => format!("**Paused**: {}", sentence(&pause(why))),
+        Event::Paused { why } => format!("**Paused**: {}", sentence(&why.sentence())),
         Event::Resumed { by } => format!("**Resumed** by {}; the step's deadline starts anew.", text(by.as_str())),
         Event::PromoteRequested { by } => {
             format!("{} **promotes it without waiting for proof** of the remaining steps.", text(by.as_str()))
@@ -86,6 +89,17 @@ pub(super) fn event(event: &Event, own: &RolloutId) -> String {
     }
 }
 
+/// Why something was decided, where an event says it: the events that follow say it again.
+pub(super) fn reason(event: &Event, own: &Request, instances: &BTreeSet<InstanceId>) -> Option<String> {
+    match event {
+        Event::VerdictReached { verdict, .. } => Some(sentence(&own.policy.analysis.told(verdict, instances))),
+        Event::RevertRequested { cause, .. } | Event::Reverted { cause: Some(cause), .. } => {
+            Some(sentence(&cause.sentence()))
+        }
+        _ => None,
+    }
+}
+
 fn asked(request: &Request) -> &'static str {
     match request.kind {
         RequestKind::Deploy => "a new release is to serve",
@@ -100,15 +114,6 @@ fn split_words(split: &Split) -> String {
         Split::Bake => "everything to the promoted release, the old one ready to take over,".to_owned(),
         Split::Only { release } => format!("everything to release {} alone", code(release.as_str())),
         Split::Nothing => "no release at all (the route answers 503)".to_owned(),
-    }
-}
-
-/// Why a rollout waits.
-pub(super) fn pause(why: &PauseReason) -> String {
-    match why {
-        PauseReason::Person { by } => format!("{by} asked for it"),
-        PauseReason::Deadline { why } => format!("the step's deadline passed without proof: {why}"),
-        PauseReason::Router { why } => format!("the router refuses what it is asked: {why}"),
     }
 }
 
@@ -135,11 +140,11 @@ pub(super) fn evidence(verdict: &Verdict) -> String {
     }
 }
 
-fn verdict_words(verdict: &Verdict, batches: Option<&Batches>) -> String {
+fn verdict_words(because: &str, verdict: &Verdict, batches: Option<&Batches>) -> String {
     let rests = match batches {
         None => String::new(),
         Some(Batches { first, last, .. }) if first == last => format!("; batch {first}"),
         Some(Batches { first, last, .. }) => format!("; batches {first} to {last}"),
     };
-    format!("Verdict: {} ({}{rests}.)", sentence(&verdict.because), evidence(verdict))
+    format!("Verdict: {} ({}{rests}.)", sentence(because), evidence(verdict))
 }

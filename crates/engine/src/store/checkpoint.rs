@@ -3,8 +3,10 @@
 
 use super::{
     chain::{self, Hash, Hasher, hex},
-    explain::explain,
-    sqlite::Writer,
+    given::{Numbered, given_then},
+    journal::Writer,
+    place::Place,
+    sql::{Connection, Pool, Snapshot, sql},
     write::{Failure, Turn},
 };
 use crate::vault::key::KeyFile;
@@ -12,15 +14,7 @@ use davy_core::Timestamp;
 use davy_ports::{Broken, Error, JournalError};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
-use std::{
-    collections::BTreeMap,
-    fmt, fs,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc};
 
 const CHECKPOINT: &[u8] = b"davy journal 1, checkpoint";
 /// The first word of a head as it is written down.
@@ -166,11 +160,11 @@ fn damaged(why: String) -> Failure {
 /// Signs where everything stands; none when nothing moved since the last time.
 pub(super) async fn sign(
     writer: Writer,
-    path: Arc<PathBuf>,
+    place: Place,
     signer: Arc<Signer>,
     at: Timestamp,
 ) -> Result<Option<Head>, JournalError> {
-    let mut turn = Turn::begin(writer, path, "sign a checkpoint").await?;
+    let mut turn = Turn::begin(writer, place, "sign a checkpoint").await?;
     let mut signed = signer.signed.lock().await;
     let result = sign_in(&mut turn.connection, &signer, &mut signed, at).await;
     let result = turn.end(result).await;
@@ -182,14 +176,14 @@ pub(super) async fn sign(
 }
 
 async fn sign_in(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     signer: &Signer,
     signed: &mut Option<Signed>,
     at: Timestamp,
 ) -> Result<Option<Head>, Failure> {
     if signed.is_none() {
         let mut known = Signed::default();
-        let rows = sqlx::query("SELECT statement FROM checkpoint ORDER BY number").fetch_all(&mut *connection).await?;
+        let rows = sql("SELECT statement FROM checkpoint ORDER BY number").fetch_all(&mut *connection).await?;
         for row in rows {
             let statement: Statement = serde_json::from_str(row.try_get(0)?)
                 .map_err(|error| damaged(format!("a checkpoint cannot be read: {error}")))?;
@@ -200,33 +194,32 @@ async fn sign_in(
         *signed = Some(known);
     }
     let known = signed.get_or_insert_default();
-    let rows = sqlx::query("SELECT environment, service, events, head FROM stream WHERE events > 0 ORDER BY id")
+    let rows = sql("SELECT environment, service, events, head FROM stream WHERE events > 0 ORDER BY id")
         .fetch_all(&mut *connection)
         .await?;
     let mut streams = Vec::new();
     for row in &rows {
         let (environment, service): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let events = row.try_get::<i64, _>(2)?.cast_unsigned();
+        let events = row.try_get::<i64>(2)?.cast_unsigned();
         let name = (environment, service);
         if known.streams.get(&name) != Some(&events) {
             streams.push((name.0, name.1, events, hex(row.try_get(3)?)));
         }
     }
-    let last = sqlx::query("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1")
-        .fetch_optional(&mut *connection)
-        .await?;
+    let last =
+        sql("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1").fetch_optional(&mut *connection).await?;
     let deeds = match last {
-        Some(row) => (row.try_get::<i64, _>(0)?.cast_unsigned(), hex(row.try_get(1)?)),
+        Some(row) => (row.try_get::<i64>(0)?.cast_unsigned(), hex(row.try_get(1)?)),
         None => (0, hex(&chain::deeds())),
     };
     if streams.is_empty() && deeds.0 == known.deeds {
         return Ok(None);
     }
-    let before = sqlx::query("SELECT number, statement FROM checkpoint ORDER BY number DESC LIMIT 1")
+    let before = sql("SELECT number, statement FROM checkpoint ORDER BY number DESC LIMIT 1")
         .fetch_optional(&mut *connection)
         .await?;
     let (number, before) = match &before {
-        Some(row) => (row.try_get::<i64, _>(0)?.cast_unsigned() + 1, hex(&hash(row.try_get(1)?))),
+        Some(row) => (row.try_get::<i64>(0)?.cast_unsigned() + 1, hex(&hash(row.try_get(1)?))),
         None => (1, String::new()),
     };
     known.streams.extend(
@@ -237,7 +230,7 @@ async fn sign_in(
     let statement = serde_json::to_string(&statement).map_err(|error| damaged(error.to_string()))?;
     let hash = hash(&statement);
     let signature = signer.pair.sign(&hash);
-    sqlx::query("INSERT INTO checkpoint (number, statement, signature) VALUES (?1, ?2, ?3)")
+    sql("INSERT INTO checkpoint (number, statement, signature) VALUES ($1, $2, $3)")
         .bind(number.cast_signed())
         .bind(statement)
         .bind(signature.as_ref())
@@ -247,9 +240,9 @@ async fn sign_in(
 }
 
 /// The last checkpoint, if there is one.
-pub(super) async fn head(pool: &SqlitePool, path: &Path) -> Result<Option<Head>, JournalError> {
-    let failed = |error: sqlx::Error| explain("read the checkpoints", path, &error);
-    let row = sqlx::query("SELECT number, statement, signature FROM checkpoint ORDER BY number DESC LIMIT 1")
+pub(super) async fn head(pool: &Pool, place: &Place) -> Result<Option<Head>, JournalError> {
+    let failed = |error: sqlx::Error| place.explain("read the checkpoints", &error);
+    let row = sql("SELECT number, statement, signature FROM checkpoint ORDER BY number DESC LIMIT 1")
         .fetch_optional(pool)
         .await
         .map_err(failed)?;
@@ -259,7 +252,7 @@ pub(super) async fn head(pool: &SqlitePool, path: &Path) -> Result<Option<Head>,
         why: format!("the last checkpoint cannot be read ({error}); see what `davy audit verify` finds"),
     })?;
     Ok(Some(Head {
-        number: row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned(),
+        number: row.try_get::<i64>(0).map_err(failed)?.cast_unsigned(),
         hash: hex(&hash(text)),
         key: statement.key,
         signature: hex(row.try_get(2).map_err(failed)?),
@@ -285,18 +278,18 @@ fn found(stream: impl Into<String>, position: u64, why: String) -> Broken {
 impl Expected {
     /// Reads and checks the checkpoints themselves.
     pub(super) async fn read(
-        connection: &mut SqliteConnection,
+        snapshot: &mut Snapshot,
         trust: &Trust,
         broken: &mut Vec<Broken>,
     ) -> Result<Self, sqlx::Error> {
         let mut expected = Self::default();
         let mut hashes: BTreeMap<u64, String> = BTreeMap::new();
         let mut before = String::new();
-        let rows = sqlx::query("SELECT number, statement, signature FROM checkpoint ORDER BY number")
-            .fetch_all(&mut *connection)
+        let rows = sql("SELECT number, statement, signature FROM checkpoint ORDER BY number")
+            .fetch_all(&mut *snapshot)
             .await?;
         for row in &rows {
-            let number = row.try_get::<i64, _>(0)?.cast_unsigned();
+            let number = row.try_get::<i64>(0)?.cast_unsigned();
             let text: &str = row.try_get(1)?;
             let mut wrong = |why: String| broken.push(found("checkpoints", number, why));
             if number != expected.checkpoints + 1 {
@@ -361,17 +354,15 @@ impl Expected {
     /// Follows the deeds; how many there are.
     pub(super) async fn deeds(
         &mut self,
-        connection: &mut SqliteConnection,
+        snapshot: &mut Snapshot,
         broken: &mut Vec<Broken>,
     ) -> Result<u64, sqlx::Error> {
         let mut previous = chain::deeds();
         let mut count = 0;
-        let rows = sqlx::query("SELECT number, at, by, deed, hash FROM deed ORDER BY number")
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows = sql("SELECT number, at, by, deed, hash FROM deed ORDER BY number").fetch_all(&mut *snapshot).await?;
         for row in &rows {
-            let number = row.try_get::<i64, _>(0)?.cast_unsigned();
-            let at = row.try_get::<i64, _>(1)?.cast_unsigned();
+            let number = row.try_get::<i64>(0)?.cast_unsigned();
+            let at = row.try_get::<i64>(1)?.cast_unsigned();
             let stored: &[u8] = row.try_get(4)?;
             if number != count + 1 {
                 broken.push(found(DEEDS, count + 1, format!("deed {} is missing: {number} follows", count + 1)));
@@ -383,11 +374,7 @@ impl Expected {
             previous = stored.try_into().unwrap_or_default();
             compare(self.deeds.remove(&number), DEEDS, number, stored, broken);
         }
-        let given = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'deed'), 0)")
-            .fetch_one(connection)
-            .await?
-            .try_get::<i64, _>(0)?
-            .cast_unsigned();
+        let given = given_then(snapshot, Numbered::Deeds).await?;
         if given != count {
             broken.push(found(DEEDS, count + 1, format!("{given} deeds were recorded, {count} are there")));
         }

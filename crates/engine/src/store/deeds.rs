@@ -2,18 +2,15 @@
 
 use super::{
     chain::{self, Hash, hex},
-    explain::explain,
-    sqlite::Writer,
+    given::{Numbered, give},
+    journal::Writer,
+    place::Place,
+    sql::{Connection, Pool, sql},
     write::{Failure, Turn},
 };
 use crate::deed::{Deed, DeedRecord};
 use davy_core::{Actor, EnvironmentName, Pin, SecretName, ServiceName, Timestamp};
 use davy_ports::JournalError;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
 
 const READ: &str = "read what was done to the server";
 
@@ -43,27 +40,26 @@ pub struct Change {
 
 pub(super) async fn change(
     writer: Writer,
-    path: Arc<PathBuf>,
+    place: Place,
     at: Timestamp,
     by: Actor,
     change: Change,
 ) -> Result<Vec<DeedRecord>, JournalError> {
-    let mut turn = Turn::begin(writer, path, "record what was done").await?;
+    let mut turn = Turn::begin(writer, place, "record what was done").await?;
     let result = change_in(&mut turn.connection, at, &by, change).await;
     turn.end(result).await
 }
 
 async fn change_in(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     at: Timestamp,
     by: &Actor,
     change: Change,
 ) -> Result<Vec<DeedRecord>, Failure> {
-    let last = sqlx::query("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1")
-        .fetch_optional(&mut *connection)
-        .await?;
+    let last =
+        sql("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1").fetch_optional(&mut *connection).await?;
     let (mut number, mut head) = match last {
-        Some(row) => (row.try_get::<i64, _>(0)?.cast_unsigned(), row.try_get::<Vec<u8>, _>(1)?),
+        Some(row) => (row.try_get::<i64>(0)?.cast_unsigned(), row.try_get::<Vec<u8>>(1)?),
         None => (0, chain::deeds().to_vec()),
     };
     let mut records = Vec::with_capacity(change.deeds.len());
@@ -74,7 +70,7 @@ async fn change_in(
         let previous: Hash =
             head.as_slice().try_into().map_err(|_| damaged("the last deed's hash is none".to_owned()))?;
         let hash = chain::deed(&previous, number, at.0, by.as_str(), &text);
-        sqlx::query("INSERT INTO deed (number, at, by, deed, hash) VALUES (?1, ?2, ?3, ?4, ?5)")
+        sql("INSERT INTO deed (number, at, by, deed, hash) VALUES ($1, $2, $3, $4, $5)")
             .bind(number.cast_signed())
             .bind(at.0.cast_signed())
             .bind(by.as_str())
@@ -85,23 +81,22 @@ async fn change_in(
         head = hash.to_vec();
         records.push(DeedRecord { number, at, by: by.clone(), deed, hash: hex(&hash) });
     }
+    give(connection, Numbered::Deeds, number).await?;
     for Sealed { name, pin, key, bytes } in change.seal {
         let (environment, service) = names(&pin);
-        sqlx::query(
-            "INSERT INTO sealed (environment, service, name, version, key, box) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
-        .bind(environment)
-        .bind(service)
-        .bind(name.as_str())
-        .bind(pin.version.cast_signed())
-        .bind(key)
-        .bind(bytes)
-        .execute(&mut *connection)
-        .await?;
+        sql("INSERT INTO sealed (environment, service, name, version, key, box) VALUES ($1, $2, $3, $4, $5, $6)")
+            .bind(environment)
+            .bind(service)
+            .bind(name.as_str())
+            .bind(pin.version.cast_signed())
+            .bind(key)
+            .bind(bytes)
+            .execute(&mut *connection)
+            .await?;
     }
     for (name, pin) in change.shred {
         let (environment, service) = names(&pin);
-        sqlx::query("DELETE FROM sealed WHERE environment = ?1 AND service = ?2 AND name = ?3 AND version = ?4")
+        sql("DELETE FROM sealed WHERE environment = $1 AND service = $2 AND name = $3 AND version = $4")
             .bind(environment)
             .bind(service)
             .bind(name.as_str())
@@ -119,16 +114,14 @@ fn names(pin: &Pin) -> (&str, &str) {
 }
 
 /// Every deed, and whether the chain holds.
-pub(super) async fn deeds(pool: &SqlitePool, path: &Path) -> Result<(Vec<DeedRecord>, bool), JournalError> {
-    let failed = |error: sqlx::Error| explain(READ, path, &error);
-    let rows = sqlx::query("SELECT number, at, by, deed, hash FROM deed ORDER BY number")
-        .fetch_all(pool)
-        .await
-        .map_err(failed)?;
+pub(super) async fn deeds(pool: &Pool, place: &Place) -> Result<(Vec<DeedRecord>, bool), JournalError> {
+    let failed = |error: sqlx::Error| place.explain(READ, &error);
+    let rows =
+        sql("SELECT number, at, by, deed, hash FROM deed ORDER BY number").fetch_all(pool).await.map_err(failed)?;
     let (mut records, mut previous, mut sound) = (Vec::with_capacity(rows.len()), chain::deeds(), true);
     for row in &rows {
-        let number = row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned();
-        let at = row.try_get::<i64, _>(1).map_err(failed)?.cast_unsigned();
+        let number = row.try_get::<i64>(0).map_err(failed)?.cast_unsigned();
+        let at = row.try_get::<i64>(1).map_err(failed)?.cast_unsigned();
         let by: &str = row.try_get(2).map_err(failed)?;
         let text: &str = row.try_get(3).map_err(failed)?;
         let stored: &[u8] = row.try_get(4).map_err(failed)?;
@@ -145,23 +138,21 @@ pub(super) async fn deeds(pool: &SqlitePool, path: &Path) -> Result<(Vec<DeedRec
 
 /// Every sealed value: what it is, and which key sealed it.
 pub(super) async fn sealed(
-    pool: &SqlitePool,
-    path: &Path,
+    pool: &Pool,
+    place: &Place,
     name: &SecretName,
     pin: &Pin,
 ) -> Result<Option<Sealed>, JournalError> {
-    let failed = |error: sqlx::Error| explain("read a secret", path, &error);
+    let failed = |error: sqlx::Error| place.explain("read a secret", &error);
     let (environment, service) = names(pin);
-    let row = sqlx::query(
-        "SELECT key, box FROM sealed WHERE environment = ?1 AND service = ?2 AND name = ?3 AND version = ?4",
-    )
-    .bind(environment)
-    .bind(service)
-    .bind(name.as_str())
-    .bind(pin.version.cast_signed())
-    .fetch_optional(pool)
-    .await
-    .map_err(failed)?;
+    let row = sql("SELECT key, box FROM sealed WHERE environment = $1 AND service = $2 AND name = $3 AND version = $4")
+        .bind(environment)
+        .bind(service)
+        .bind(name.as_str())
+        .bind(pin.version.cast_signed())
+        .fetch_optional(pool)
+        .await
+        .map_err(failed)?;
     row.map(|row| {
         let (key, bytes) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
         Ok(Sealed { name: name.clone(), pin: pin.clone(), key, bytes })
@@ -170,8 +161,8 @@ pub(super) async fn sealed(
 }
 
 /// The keys that sealed what is stored.
-pub(super) async fn keys(pool: &SqlitePool, path: &Path) -> Result<Vec<Vec<u8>>, JournalError> {
-    let failed = |error: sqlx::Error| explain("read the secrets", path, &error);
-    let rows = sqlx::query("SELECT DISTINCT key FROM sealed").fetch_all(pool).await.map_err(failed)?;
+pub(super) async fn keys(pool: &Pool, place: &Place) -> Result<Vec<Vec<u8>>, JournalError> {
+    let failed = |error: sqlx::Error| place.explain("read the secrets", &error);
+    let rows = sql("SELECT DISTINCT key FROM sealed").fetch_all(pool).await.map_err(failed)?;
     rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
 }

@@ -9,61 +9,115 @@ use davy_core::{
     Cell, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey, ServiceName,
     Timestamp, Weight, Window, rollout::Batches,
 };
-use davy_ports::Batch;
+use davy_ports::{Batch, Interval, Measured, Tries};
 
 const FORMAT: u8 = 1;
+/// The same, and what was read of metrics after it. Batches without any stay in the first format.
+const WITH_METRICS: u8 = 2;
 const BATCH: &[u8] = b"davy journal 1, batch";
 const BATCHES: &[u8] = b"davy journal 1, batches";
 
 type Written = (u8, Generation, Weight, Timestamp, bool, Option<String>, WrittenWindow);
 type WrittenWindow =
     (EnvironmentName, ServiceName, String, u64, Generation, Weight, Timestamp, Timestamp, u64, Vec<WrittenCell>);
-/// The failures are four kinds, then those that clients repeated if there are any.
+/// The failures are four kinds, then those that clients repeated and the slow answers, as far as there are any.
 type WrittenCell = (ReleaseId, Role, InstanceId, u64, u64, Vec<u64>, u64, Vec<u64>);
+
+type WrittenWithMetrics = (u8, Generation, Weight, Timestamp, bool, Option<String>, WrittenWindow, Vec<WrittenMetric>);
+/// Which one, and why nothing is known of it; else epoch, weight, from, to, the canary's tries and failures, and stable's.
+type WrittenMetric = (u8, Option<String>, Vec<u64>);
 
 /// The bytes that are stored and digested.
 pub(super) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
     // Taken apart by name: a new field does not compile until it is stored.
-    let Batch { rollout: _, number: _, generation, weight, origin, window, evidence, blind } = batch.clone();
+    let Batch { rollout: _, number: _, generation, weight, origin, window, evidence, blind, metrics } = batch.clone();
     let Window { key, boot, sequence, generation: epoch, weight: configured, from, to, cells, unserved } = window;
     let ServiceKey { service, environment } = key;
     let cells: Vec<WrittenCell> = cells.into_iter().map(write_cell).collect();
     let window = (environment, service, boot, sequence, epoch, configured, from, to, unserved, cells);
-    let written: Written = (FORMAT, generation, weight, origin, evidence, blind, window);
+    if metrics.is_empty() {
+        let written: Written = (FORMAT, generation, weight, origin, evidence, blind, window);
+        return serde_json::to_string(&written);
+    }
+    let metrics = metrics.into_iter().map(write_metric).collect();
+    let written: WrittenWithMetrics = (WITH_METRICS, generation, weight, origin, evidence, blind, window, metrics);
     serde_json::to_string(&written)
 }
 
+fn write_metric(Measured { metric, seen }: Measured) -> WrittenMetric {
+    match seen {
+        Err(why) => (metric, Some(why), Vec::new()),
+        Ok(Interval { generation, weight, from, to, canary, stable }) => {
+            let (epoch, weight) = (generation.0, u64::from(weight.basis_points()));
+            (metric, None, vec![epoch, weight, from.0, to.0, canary.of, canary.failed, stable.of, stable.failed])
+        }
+    }
+}
+
+fn read_metric((metric, why, counts): WrittenMetric) -> Result<Measured, String> {
+    let seen = match (why, counts.as_slice()) {
+        (Some(why), []) => Err(why),
+        (None, &[epoch, weight, from, to, canary_of, canary_failed, stable_of, stable_failed]) => Ok(Interval {
+            generation: Generation(epoch),
+            weight: u16::try_from(weight)
+                .ok()
+                .and_then(|weight| Weight::new(weight).ok())
+                .ok_or("it has no such weight")?,
+            from: Timestamp(from),
+            to: Timestamp(to),
+            canary: Tries { of: canary_of, failed: canary_failed },
+            stable: Tries { of: stable_of, failed: stable_failed },
+        }),
+        _ => return Err("a metric has not eight numbers".to_owned()),
+    };
+    Ok(Measured { metric, seen })
+}
+
 fn write_cell(cell: Cell) -> WrittenCell {
-    let Cell { release, role, instance, routed, answered, failures, repeated, client_gone, latency } = cell;
+    let Cell { release, role, instance, routed, answered, failures, repeated, client_gone, slow, latency } = cell;
     let Failures { status, timeout, refused, reset } = failures;
     let latency = latency.into_iter().flat_map(|(bucket, count)| [u64::from(bucket), count]).collect();
     let mut failures = vec![status, timeout, refused, reset];
-    failures.extend((repeated > 0).then_some(repeated));
+    failures.extend((repeated + slow > 0).then_some(repeated));
+    failures.extend((slow > 0).then_some(slow));
     (release, role, instance, routed, answered, failures, client_gone, latency)
 }
 
 /// What was written, or why it cannot be read.
 pub(super) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, String> {
     let format = bytes.trim_start_matches('[').split(',').next().unwrap_or_default();
-    if format != "1" {
-        return Err(format!("it is written in format {format:?}, which this version does not know"));
-    }
-    let (_, generation, weight, origin, evidence, blind, window): Written =
-        serde_json::from_str(bytes).map_err(|error| error.to_string())?;
+    let damaged = |error: serde_json::Error| error.to_string();
+    let (generation, weight, origin, evidence, blind, window, metrics) = match format {
+        "1" => {
+            let written: Written = serde_json::from_str(bytes).map_err(damaged)?;
+            let (_, generation, weight, origin, evidence, blind, window) = written;
+            (generation, weight, origin, evidence, blind, window, Vec::new())
+        }
+        "2" => {
+            let written: WrittenWithMetrics = serde_json::from_str(bytes).map_err(damaged)?;
+            let (_, generation, weight, origin, evidence, blind, window, metrics) = written;
+            (generation, weight, origin, evidence, blind, window, metrics)
+        }
+        _ => return Err(format!("it is written in format {format:?}, which this version does not know")),
+    };
+    let metrics = metrics.into_iter().map(read_metric).collect::<Result<_, _>>()?;
     let (environment, service, boot, sequence, epoch, configured, from, to, unserved, cells) = window;
     let cells = cells.into_iter().map(read_cell).collect::<Result<_, _>>()?;
     let key = ServiceKey { service, environment };
     let window = Window { key, boot, sequence, generation: epoch, weight: configured, from, to, cells, unserved };
-    Ok(Batch { rollout: RolloutId::new(rollout), number, generation, weight, origin, window, evidence, blind })
+    let rollout = RolloutId::new(rollout);
+    Ok(Batch { rollout, number, generation, weight, origin, window, evidence, blind, metrics })
 }
 
 fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
     let (release, role, instance, routed, answered, failed, client_gone, flat) = cell;
-    let (failures, repeated) = match *failed {
-        [status, timeout, refused, reset] => (Failures { status, timeout, refused, reset }, 0),
-        [status, timeout, refused, reset, repeated] => (Failures { status, timeout, refused, reset }, repeated),
+    let [status, timeout, refused, reset, repeated, slow] = match *failed {
+        [status, timeout, refused, reset] => [status, timeout, refused, reset, 0, 0],
+        [status, timeout, refused, reset, repeated] => [status, timeout, refused, reset, repeated, 0],
+        [status, timeout, refused, reset, repeated, slow] => [status, timeout, refused, reset, repeated, slow],
         _ => return Err("failures are not of four kinds".to_owned()),
     };
+    let failures = Failures { status, timeout, refused, reset };
     let mut latency = Vec::with_capacity(flat.len() / 2);
     for pair in flat.chunks(2) {
         match *pair {
@@ -71,7 +125,7 @@ fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
             _ => return Err("a histogram has a bucket without a count".to_owned()),
         }
     }
-    Ok(Cell { release, role, instance, routed, answered, failures, repeated, client_gone, latency })
+    Ok(Cell { release, role, instance, routed, answered, failures, repeated, client_gone, slow, latency })
 }
 
 /// The digest of one batch as it is stored.
@@ -154,8 +208,35 @@ mod tests {
     }
 
     #[test]
+    fn format_2_is_frozen() {
+        let text = r#"[2,7,500,1000,true,null,["production","logo","b",3,7,500,1000,2000,0,[]],[[0,null,[7,500,1000,6000,40,3,900,1]],[1,"it is gone",[]]]]"#;
+        let batch = read("rollout", 12, text).unwrap();
+        assert_eq!(write(&batch).unwrap(), text);
+        let [Measured { seen: Ok(seen), .. }, Measured { metric: 1, seen: Err(why) }] = batch.metrics.as_slice() else {
+            panic!("{batch:?}")
+        };
+        assert_eq!((seen.generation, seen.canary, seen.stable.failed), (Generation(7), Tries { of: 40, failed: 3 }, 1));
+        assert_eq!(why, "it is gone");
+        assert!(read("rollout", 12, &text.replace("40,3,", "40,")).is_err());
+    }
+
+    #[test]
+    fn slow_answers_come_last_and_only_where_there_are_any() {
+        for (counts, failed) in [((0, 0), "[1,0,0,0]"), ((1, 0), "[1,0,0,0,1]"), ((0, 3), "[1,0,0,0,0,3]")] {
+            let text = format!(
+                r#"[1,7,500,1000,true,null,["production","logo","b",3,7,500,1000,2000,0,[["r","canary","i",10,9,{failed},1,[]]]]]"#
+            );
+            let batch = read("rollout", 1, &text).unwrap();
+            let cell = &batch.window.cells[0];
+            assert_eq!((cell.repeated, cell.slow), counts);
+            assert_eq!(write(&batch).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn another_format_is_refused() {
-        assert!(read("rollout", 1, "[2,{}]").unwrap_err().contains("format \"2\""));
+        assert!(read("rollout", 1, "[3,{}]").unwrap_err().contains("format \"3\""));
+        assert!(read("rollout", 1, "[2,{}]").is_err());
         assert!(read("rollout", 1, "").is_err());
         assert!(read("rollout", 1, "[1,7").is_err());
     }

@@ -1,21 +1,27 @@
-//! Where the journal is kept: SQLite, in one file.
+//! Where the journal is kept: a file of SQLite, or a database of PostgreSQL.
 //!
 //! Events form one hash chain per stream; evidence is kept beside them, digested batch by batch, so that what a verdict
 //! rests on can be checked years later. How a record is hashed (`chain`) and how a batch is written (`evidence`)
-//! belongs to no database: another store uses the same.
+//! belongs to no database, and one text of SQL serves both (`sql`); `place` knows which it is.
 
 mod chain;
 mod checkpoint;
-mod connect;
 mod deeds;
 mod evidence;
 mod explain;
+mod given;
+mod journal;
+mod place;
+mod postgres;
 mod read;
+mod seen;
+mod sql;
 mod sqlite;
+mod told;
 mod verify;
 mod write;
 
 pub use checkpoint::{Head, Signer, Trust};
 pub use deeds::{Change, Sealed};
 pub use evidence::BatchesDigest;
-pub use sqlite::Sqlite;
+pub use journal::Store;

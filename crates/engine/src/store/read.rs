@@ -3,37 +3,45 @@
 use super::{
     chain::{Hash, hex},
     evidence::{self, BatchesDigest},
-    explain::explain,
+    place::Place,
+    sql::{Pool, Row, sql},
 };
 use davy_core::{
     Actor, EnvironmentName, RolloutId, ServiceKey, ServiceName, Timestamp,
     rollout::{Batches, Event},
 };
 use davy_ports::{Batch, Entry, JournalError, Record};
-use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
-use std::path::Path;
 
 const READ_EVENTS: &str = "read the journal";
 const READ_EVIDENCE: &str = "read evidence";
 
 /// Every event of a stream.
-pub(super) async fn stream(pool: &SqlitePool, path: &Path, key: &ServiceKey) -> Result<Vec<Record>, JournalError> {
-    let rows = sqlx::query(
-        "SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
-         FROM event e JOIN stream s ON s.id = e.stream WHERE s.environment = ?1 AND s.service = ?2 ORDER BY e.position",
-    )
+pub(super) async fn stream(pool: &Pool, place: &Place, key: &ServiceKey) -> Result<Vec<Record>, JournalError> {
+    let rows = sql("SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
+         FROM event e JOIN stream s ON s.id = e.stream WHERE s.environment = $1 AND s.service = $2 ORDER BY e.position")
     .bind(key.environment.as_str())
     .bind(key.service.as_str())
     .fetch_all(pool)
     .await
-    .map_err(|error| explain(READ_EVENTS, path, &error))?;
-    rows.iter().map(|row| record(row, path)).collect()
+    .map_err(|error| place.explain(READ_EVENTS, &error))?;
+    rows.iter().map(|row| record(row, place)).collect()
+}
+
+/// Every event of a rollout.
+pub(super) async fn rollout(pool: &Pool, place: &Place, rollout: &RolloutId) -> Result<Vec<Record>, JournalError> {
+    let rows = sql("SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
+         FROM event e JOIN stream s ON s.id = e.stream WHERE e.rollout = $1 ORDER BY e.sequence")
+    .bind(rollout.as_str())
+    .fetch_all(pool)
+    .await
+    .map_err(|error| place.explain(READ_EVENTS, &error))?;
+    rows.iter().map(|row| record(row, place)).collect()
 }
 
 /// Events of all streams after a sequence number.
 pub(super) async fn after(
-    pool: &SqlitePool,
-    path: &Path,
+    pool: &Pool,
+    place: &Place,
     sequence: u64,
     limit: usize,
 ) -> Result<Vec<Record>, JournalError> {
@@ -41,23 +49,21 @@ pub(super) async fn after(
     let (Ok(sequence), limit) = (i64::try_from(sequence), i64::try_from(limit).unwrap_or(i64::MAX)) else {
         return Ok(Vec::new());
     };
-    let rows = sqlx::query(
-        "SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
-         FROM event e JOIN stream s ON s.id = e.stream WHERE e.sequence > ?1 ORDER BY e.sequence LIMIT ?2",
-    )
+    let rows = sql("SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
+         FROM event e JOIN stream s ON s.id = e.stream WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2")
     .bind(sequence)
     .bind(limit)
     .fetch_all(pool)
     .await
-    .map_err(|error| explain(READ_EVENTS, path, &error))?;
-    rows.iter().map(|row| record(row, path)).collect()
+    .map_err(|error| place.explain(READ_EVENTS, &error))?;
+    rows.iter().map(|row| record(row, place)).collect()
 }
 
-fn record(row: &SqliteRow, path: &Path) -> Result<Record, JournalError> {
-    let failed = |error: sqlx::Error| explain(READ_EVENTS, path, &error);
-    let sequence = row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned();
+fn record(row: &Row, place: &Place) -> Result<Record, JournalError> {
+    let failed = |error: sqlx::Error| place.explain(READ_EVENTS, &error);
+    let sequence = row.try_get::<i64>(0).map_err(failed)?.cast_unsigned();
     let stream = key(row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?)?;
-    let position = row.try_get::<i64, _>(3).map_err(failed)?.cast_unsigned();
+    let position = row.try_get::<i64>(3).map_err(failed)?.cast_unsigned();
     let text: &str = row.try_get(7).map_err(failed)?;
     let event = serde_json::from_str::<Event>(text).map_err(|error| JournalError::Damaged {
         why: format!(
@@ -65,12 +71,12 @@ fn record(row: &SqliteRow, path: &Path) -> Result<Record, JournalError> {
         ),
     })?;
     let entry = Entry {
-        at: Timestamp(row.try_get::<i64, _>(4).map_err(failed)?.cast_unsigned()),
-        by: Actor::new(row.try_get::<String, _>(5).map_err(failed)?),
-        rollout: row.try_get::<Option<String>, _>(6).map_err(failed)?.map(RolloutId::new),
+        at: Timestamp(row.try_get::<i64>(4).map_err(failed)?.cast_unsigned()),
+        by: Actor::new(row.try_get::<String>(5).map_err(failed)?),
+        rollout: row.try_get::<Option<String>>(6).map_err(failed)?.map(RolloutId::new),
         event,
     };
-    let hash = hex(row.try_get::<&[u8], _>(8).map_err(failed)?);
+    let hash = hex(row.try_get::<&[u8]>(8).map_err(failed)?);
     Ok(Record { sequence, stream, position, entry, hash })
 }
 
@@ -85,9 +91,9 @@ fn key(environment: String, service: String) -> Result<ServiceKey, JournalError>
 }
 
 /// The names of all streams.
-pub(super) async fn streams(pool: &SqlitePool, path: &Path) -> Result<Vec<ServiceKey>, JournalError> {
-    let failed = |error: sqlx::Error| explain(READ_EVENTS, path, &error);
-    let rows = sqlx::query("SELECT environment, service FROM stream ORDER BY environment, service")
+pub(super) async fn streams(pool: &Pool, place: &Place) -> Result<Vec<ServiceKey>, JournalError> {
+    let failed = |error: sqlx::Error| place.explain(READ_EVENTS, &error);
+    let rows = sql("SELECT environment, service FROM stream ORDER BY environment, service")
         .fetch_all(pool)
         .await
         .map_err(failed)?;
@@ -95,19 +101,17 @@ pub(super) async fn streams(pool: &SqlitePool, path: &Path) -> Result<Vec<Servic
 }
 
 /// Every stored batch of a rollout.
-pub(super) async fn evidence(pool: &SqlitePool, path: &Path, rollout: &RolloutId) -> Result<Vec<Batch>, JournalError> {
-    let failed = |error: sqlx::Error| explain(READ_EVIDENCE, path, &error);
-    let rows = sqlx::query(
-        "SELECT e.number, e.batch FROM evidence e JOIN observed o ON o.id = e.rollout \
-         WHERE o.rollout = ?1 ORDER BY e.number",
-    )
+pub(super) async fn evidence(pool: &Pool, place: &Place, rollout: &RolloutId) -> Result<Vec<Batch>, JournalError> {
+    let failed = |error: sqlx::Error| place.explain(READ_EVIDENCE, &error);
+    let rows = sql("SELECT e.number, e.batch FROM evidence e JOIN observed o ON o.id = e.rollout \
+         WHERE o.rollout = $1 ORDER BY e.number")
     .bind(rollout.as_str())
     .fetch_all(pool)
     .await
     .map_err(failed)?;
     rows.iter()
         .map(|row| {
-            let number = row.try_get::<i64, _>(0).map_err(failed)?.cast_unsigned();
+            let number = row.try_get::<i64>(0).map_err(failed)?.cast_unsigned();
             evidence::read(rollout.as_str(), number, row.try_get(1).map_err(failed)?).map_err(|why| {
                 let why = format!(
                     "batch {number} of rollout {rollout} cannot be read: {why}; see what `davy audit verify` finds"
@@ -120,15 +124,13 @@ pub(super) async fn evidence(pool: &SqlitePool, path: &Path, rollout: &RolloutId
 
 /// The digest over stored batches, from what is stored.
 pub(super) async fn batches(
-    pool: &SqlitePool,
+    pool: &Pool,
     rollout: &RolloutId,
     first: u64,
     last: u64,
 ) -> Result<Option<Batches>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT e.number, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
-         WHERE o.rollout = ?1 AND e.number BETWEEN ?2 AND ?3 ORDER BY e.number",
-    )
+    let rows = sql("SELECT e.number, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
+         WHERE o.rollout = $1 AND e.number BETWEEN $2 AND $3 ORDER BY e.number")
     .bind(rollout.as_str())
     .bind(first.cast_signed())
     .bind(last.cast_signed())
@@ -136,7 +138,7 @@ pub(super) async fn batches(
     .await?;
     let mut digest = BatchesDigest::new();
     for (next, row) in (first..).zip(&rows) {
-        let number = row.try_get::<i64, _>(0)?.cast_unsigned();
+        let number = row.try_get::<i64>(0)?.cast_unsigned();
         let stored: &[u8] = row.try_get(1)?;
         let Ok(stored) = Hash::try_from(stored) else { return Ok(None) };
         if number != next {

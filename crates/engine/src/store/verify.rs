@@ -1,24 +1,24 @@
 //! Checking that nothing was changed, removed or moved: every hash is computed again from what is stored.
 //!
 //! Rows are read from the tables and not through an index, in the order in which they were appended; that the two
-//! agree is SQLite's own check, which runs first.
+//! agree is SQLite's own check, which runs first (PostgreSQL's is `pg_amcheck`).
 
 use super::{
     chain::{self, Fields, Hash, hex},
     checkpoint::{Expected, Trust},
     evidence::{self, BatchesDigest},
+    given::{Numbered, given_then},
+    sql::{Pool, Row, Snapshot, sql},
 };
-use davy_core::rollout::{Batches, Event};
+use davy_core::rollout::{Batches, Cause, Event};
 use davy_ports::{Broken, Verified};
 use futures_util::TryStreamExt as _;
-use sqlx::{Acquire as _, Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use std::collections::{BTreeMap, HashMap};
 
-/// What one pass over a snapshot of the file finds.
-pub(super) async fn verify(pool: &SqlitePool, trust: &Trust) -> Result<Verified, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
+/// What one pass over a snapshot finds.
+pub(super) async fn verify(pool: &Pool, trust: &Trust) -> Result<Verified, sqlx::Error> {
     // One snapshot: what is appended meanwhile is not seen in one table and missed in another.
-    let mut snapshot = connection.begin().await?;
+    let mut snapshot = pool.snapshot().await?;
     let mut broken = file(&mut snapshot).await?;
     let mut chains = chains(&mut snapshot).await?;
     let mut expected = Expected::read(&mut snapshot, trust, &mut broken).await?;
@@ -26,7 +26,7 @@ pub(super) async fn verify(pool: &SqlitePool, trust: &Trust) -> Result<Verified,
     let deeds = expected.deeds(&mut snapshot, &mut broken).await?;
     let (streams, events) = ends(&chains, &mut broken);
     let batches = proofs(&mut snapshot, claims, &mut broken).await?;
-    snapshot.rollback().await?;
+    snapshot.end().await?;
     let checkpoints = expected.checkpoints;
     expected.end(&mut broken);
     Ok(Verified { streams, events, batches, deeds, checkpoints, broken })
@@ -49,8 +49,11 @@ struct Claim {
 }
 
 /// SQLite's own check of the file.
-async fn file(connection: &mut SqliteConnection) -> Result<Vec<Broken>, sqlx::Error> {
-    let rows = sqlx::query("PRAGMA integrity_check(20)").fetch_all(connection).await?;
+async fn file(snapshot: &mut Snapshot) -> Result<Vec<Broken>, sqlx::Error> {
+    if !matches!(snapshot, Snapshot::Sqlite(_)) {
+        return Ok(Vec::new());
+    }
+    let rows = sql("PRAGMA integrity_check(20)").fetch_all(snapshot).await?;
     let mut broken = Vec::new();
     for row in rows {
         let said: String = row.try_get(0)?;
@@ -61,16 +64,18 @@ async fn file(connection: &mut SqliteConnection) -> Result<Vec<Broken>, sqlx::Er
     Ok(broken)
 }
 
-async fn chains(connection: &mut SqliteConnection) -> Result<BTreeMap<i64, Chain>, sqlx::Error> {
-    let rows = sqlx::query("SELECT id, environment, service, events, head FROM stream NOT INDEXED")
-        .fetch_all(connection)
-        .await?;
+async fn chains(snapshot: &mut Snapshot) -> Result<BTreeMap<i64, Chain>, sqlx::Error> {
+    let text = snapshot.either(
+        "SELECT id, environment, service, events, head FROM stream NOT INDEXED",
+        "SELECT id, environment, service, events, head FROM stream",
+    );
+    let rows = sql(text).fetch_all(snapshot).await?;
     rows.iter()
         .map(|row| {
-            let (environment, service) = (row.try_get::<&str, _>(1)?, row.try_get::<&str, _>(2)?);
+            let (environment, service) = (row.try_get::<&str>(1)?, row.try_get::<&str>(2)?);
             let chain = Chain {
                 name: format!("{environment}/{service}"),
-                listed: Some((row.try_get::<i64, _>(3)?.cast_unsigned(), row.try_get(4)?)),
+                listed: Some((row.try_get::<i64>(3)?.cast_unsigned(), row.try_get(4)?)),
                 position: 0,
                 hash: chain::seed(environment, service),
             };
@@ -81,17 +86,18 @@ async fn chains(connection: &mut SqliteConnection) -> Result<BTreeMap<i64, Chain
 
 /// Follows every chain through all events, in order.
 async fn events(
-    connection: &mut SqliteConnection,
+    snapshot: &mut Snapshot,
     chains: &mut BTreeMap<i64, Chain>,
     expected: &mut Expected,
     broken: &mut Vec<Broken>,
 ) -> Result<HashMap<String, Vec<Claim>>, sqlx::Error> {
     let mut claims: HashMap<String, Vec<Claim>> = HashMap::new();
     let mut sequence = 0;
-    let mut rows = sqlx::query(
+    let text = snapshot.either(
         "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event NOT INDEXED ORDER BY sequence",
-    )
-    .fetch(&mut *connection);
+        "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event ORDER BY sequence",
+    );
+    let mut rows = sql(text).fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
         let id: i64 = row.try_get(1)?;
         let chain = chains.entry(id).or_insert_with(|| Chain {
@@ -101,17 +107,13 @@ async fn events(
             hash: Hash::default(),
         });
         let before = sequence;
-        sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
+        sequence = row.try_get::<i64>(0)?.cast_unsigned();
         follow(&row, chain, before, broken, &mut claims)?;
-        let position = row.try_get::<i64, _>(2)?.cast_unsigned();
+        let position = row.try_get::<i64>(2)?.cast_unsigned();
         expected.event(&chain.name, position, row.try_get(7)?, broken);
     }
     drop(rows);
-    let given = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)")
-        .fetch_one(connection)
-        .await?
-        .try_get::<i64, _>(0)?
-        .cast_unsigned();
+    let given = given_then(snapshot, Numbered::Events).await?;
     if given != sequence {
         let why = format!("{given} sequence numbers were given, but the last event has number {sequence}");
         broken.push(Broken { stream: "the file".to_owned(), position: 0, why });
@@ -120,14 +122,14 @@ async fn events(
 }
 
 fn follow(
-    row: &SqliteRow,
+    row: &Row,
     chain: &mut Chain,
     before: u64,
     broken: &mut Vec<Broken>,
     claims: &mut HashMap<String, Vec<Claim>>,
 ) -> Result<(), sqlx::Error> {
-    let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
-    let position = row.try_get::<i64, _>(2)?.cast_unsigned();
+    let sequence = row.try_get::<i64>(0)?.cast_unsigned();
+    let position = row.try_get::<i64>(2)?.cast_unsigned();
     let rollout: Option<&str> = row.try_get(5)?;
     let text: &str = row.try_get(6)?;
     let stored: &[u8] = row.try_get(7)?;
@@ -143,7 +145,7 @@ fn follow(
     let fields = Fields {
         sequence,
         position,
-        at: row.try_get::<i64, _>(3)?.cast_unsigned(),
+        at: row.try_get::<i64>(3)?.cast_unsigned(),
         by: row.try_get(4)?,
         rollout,
         event: text,
@@ -162,6 +164,13 @@ fn follow(
                 claims.entry(rollout.to_owned()).or_default().push(claim);
             }
         },
+        Ok(Event::Reverted { cause: Some(Cause::Guard { cut, recomputed, .. }), .. }) => {
+            if cut.finding.holds() != recomputed {
+                let (was, is) = if recomputed { ("did", "do not") } else { ("did not", "do") };
+                let why = format!("the guard's counts {was} give its numbers when it was written, but {is} now");
+                found(position, why);
+            }
+        }
         Ok(_) => {}
     }
     chain.position = position;
@@ -193,17 +202,16 @@ fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64) {
 
 /// Digests all evidence again and compares it with what verdicts name; how many batches there are.
 async fn proofs(
-    connection: &mut SqliteConnection,
+    snapshot: &mut Snapshot,
     mut claims: HashMap<String, Vec<Claim>>,
     broken: &mut Vec<Broken>,
 ) -> Result<u64, sqlx::Error> {
     let mut count = 0;
     let mut proof: Option<Proof> = None;
-    let mut rows = sqlx::query(
-        "SELECT o.rollout, e.number, e.batch, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
-         ORDER BY e.rollout, e.number",
-    )
-    .fetch(connection);
+    let mut rows =
+        sql("SELECT o.rollout, e.number, e.batch, e.digest FROM evidence e JOIN observed o ON o.id = e.rollout \
+         ORDER BY e.rollout, e.number")
+        .fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
         count += 1;
         let rollout: &str = row.try_get(0)?;
@@ -214,7 +222,7 @@ async fn proofs(
             }
         }
         if let Some(proof) = &mut proof {
-            proof.batch(row.try_get::<i64, _>(1)?.cast_unsigned(), row.try_get(2)?, row.try_get(3)?, broken);
+            proof.batch(row.try_get::<i64>(1)?.cast_unsigned(), row.try_get(2)?, row.try_get(3)?, broken);
         }
     }
     if let Some(done) = proof {

@@ -2,15 +2,17 @@
 
 use super::{
     chain::{self, Fields, Hash, hex},
-    connect::{PATIENCE, writing},
     evidence,
-    explain::{explain, is_busy, unavailable},
-    sqlite::Writer,
+    explain::unavailable,
+    given::{Numbered, give, given},
+    journal::{Slot, Writer},
+    place::{Begun, PATIENCE, Place},
+    seen::{self, Mark},
+    sql::{Connection, sql},
 };
 use davy_core::{RolloutId, ServiceKey, rollout::Event};
 use davy_ports::{Entry, JournalError, Record};
-use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     sync::OwnedMutexGuard,
     time::{Instant, sleep, timeout_at},
@@ -47,64 +49,85 @@ pub(super) struct NewBatch {
 pub(super) enum Failure {
     /// The journal's own answer; the connection is fine.
     Answer(JournalError),
-    /// SQLite failed; the connection is given up.
-    Sqlite(sqlx::Error),
+    /// The database failed; the connection is given up.
+    Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::Sqlite(error)
+        Self::Database(error)
     }
 }
 
-/// A turn at the writing connection, inside a transaction. A turn that is dropped gives the connection up, and SQLite
-/// undoes what was not committed.
+/// A turn at the writing connection, inside a transaction. A turn that is dropped gives the connection up, and the
+/// database undoes what was not committed.
 pub(super) struct Turn {
-    place: OwnedMutexGuard<Option<SqliteConnection>>,
-    pub(super) connection: SqliteConnection,
-    path: Arc<PathBuf>,
+    slot: OwnedMutexGuard<Slot>,
+    pub(super) connection: Connection,
+    place: Place,
     tried: &'static str,
+    /// The last event there is, as far as this turn knows.
+    last: Option<Mark>,
 }
 
 impl Turn {
     /// Waits for other writers, of this process and of others, no longer than the patience in all.
-    pub(super) async fn begin(writer: Writer, path: Arc<PathBuf>, tried: &'static str) -> Result<Self, JournalError> {
+    pub(super) async fn begin(writer: Writer, place: Place, tried: &'static str) -> Result<Self, JournalError> {
         let deadline = Instant::now() + PATIENCE;
-        let Ok(mut place) = timeout_at(deadline, writer.lock_owned()).await else {
-            return Err(unavailable(format!(
-                "could not {tried}: earlier writes to {} are not done yet",
-                path.display()
-            )));
+        let Ok(mut slot) = timeout_at(deadline, writer.lock_owned()).await else {
+            return Err(unavailable(format!("could not {tried}: earlier writes to {place} are not done yet")));
         };
-        let mut connection = match place.take() {
-            Some(connection) => connection,
-            None => writing(&path).connect().await.map_err(|error| explain(tried, &path, &error))?,
-        };
+        let failed = |error: sqlx::Error| place.explain(tried, &error);
+        let mut known = slot.connection.take();
         loop {
-            match sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
-                Ok(_) => return Ok(Self { place, connection, path, tried }),
-                Err(error) if is_busy(&error) => {
+            let kept = known.is_some();
+            let mut connection = match known.take() {
+                Some(connection) => connection,
+                None => place.writing().await.map_err(failed)?,
+            };
+            match place.begin(&mut connection).await {
+                Begun::Yes => {
+                    let last = seen::look(&place, &mut connection, slot.seen.as_ref(), kept, tried).await?;
+                    return Ok(Self { slot, connection, place, tried, last });
+                }
+                Begun::Busy(error) => {
                     if Instant::now() >= deadline {
-                        *place = Some(connection);
-                        return Err(explain(tried, &path, &error));
+                        slot.connection = Some(connection);
+                        return Err(failed(error));
                     }
-                    // SQLite has waited by itself, except when it saw no use in it.
+                    known = Some(connection);
+                    // The database has waited by itself, except when it saw no use in it.
                     sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) => return Err(explain(tried, &path, &error)),
+                // One that was kept may have died since; a new one is asked once.
+                Begun::Failed(error) => match &connection {
+                    Connection::Postgres(_) if kept && Instant::now() < deadline => {}
+                    _ => return Err(failed(error)),
+                },
             }
         }
     }
 
+    /// Commits what was done, or undoes it.
     pub(super) async fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, JournalError> {
         let close = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let result = match result {
-            Err(Failure::Sqlite(error)) => return Err(explain(self.tried, &self.path, &error)),
+            Err(Failure::Database(error)) => return Err(self.place.explain(self.tried, &error)),
             Err(Failure::Answer(answer)) => Err(answer),
             Ok(value) => Ok(value),
         };
-        sqlx::query(close).execute(&mut self.connection).await.map_err(|e| explain(self.tried, &self.path, &e))?;
-        *self.place = Some(self.connection);
+        if let Err(error) = self.connection.run(close).await {
+            let explained = self.place.explain(self.tried, &error);
+            return match result {
+                Ok(_) if self.place.leaves_open(&error) => Err(JournalError::Unknown { why: explained.to_string() }),
+                Ok(_) => Err(explained),
+                Err(answer) => Err(answer),
+            };
+        }
+        if result.is_ok() {
+            self.slot.seen = self.last;
+        }
+        self.slot.connection = Some(self.connection);
         result
     }
 }
@@ -112,29 +135,32 @@ impl Turn {
 /// Appends events if the stream stands at `expected`.
 pub(super) async fn append(
     writer: Writer,
-    path: Arc<PathBuf>,
+    place: Place,
     stream: ServiceKey,
     expected: u64,
     events: Vec<NewEvent>,
 ) -> Result<Vec<Record>, JournalError> {
-    let mut turn = Turn::begin(writer, path, "append to the journal").await?;
+    let mut turn = Turn::begin(writer, place, "append to the journal").await?;
     let result = append_in(&mut turn.connection, &stream, expected, events).await;
+    if let Some(record) = result.as_ref().ok().and_then(|records| records.last()) {
+        turn.last = Some(Mark { sequence: record.sequence, hash: record.hash.clone() });
+    }
     turn.end(result).await
 }
 
 async fn append_in(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     stream: &ServiceKey,
     expected: u64,
     events: Vec<NewEvent>,
 ) -> Result<Vec<Record>, Failure> {
-    let known = sqlx::query("SELECT id, events, head FROM stream WHERE environment = ?1 AND service = ?2")
+    let known = sql("SELECT id, events, head FROM stream WHERE environment = $1 AND service = $2")
         .bind(stream.environment.as_str())
         .bind(stream.service.as_str())
         .fetch_optional(&mut *connection)
         .await?;
     let stands_at = match &known {
-        Some(row) => row.try_get::<i64, _>(1)?.cast_unsigned(),
+        Some(row) => row.try_get::<i64>(1)?.cast_unsigned(),
         None => 0,
     };
     if stands_at != expected {
@@ -144,25 +170,20 @@ async fn append_in(
         return Ok(Vec::new());
     }
     let (id, mut head) = match &known {
-        Some(row) => (row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(2)?),
+        Some(row) => (row.try_get::<i64>(0)?, row.try_get::<Vec<u8>>(2)?),
         None => {
             let seed = chain::seed(stream.environment.as_str(), stream.service.as_str());
-            let row = sqlx::query(
-                "INSERT INTO stream (environment, service, events, head) VALUES (?1, ?2, 0, ?3) RETURNING id",
-            )
-            .bind(stream.environment.as_str())
-            .bind(stream.service.as_str())
-            .bind(seed.as_slice())
-            .fetch_one(&mut *connection)
-            .await?;
+            let row =
+                sql("INSERT INTO stream (environment, service, events, head) VALUES ($1, $2, 0, $3) RETURNING id")
+                    .bind(stream.environment.as_str())
+                    .bind(stream.service.as_str())
+                    .bind(seed.as_slice())
+                    .fetch_one(&mut *connection)
+                    .await?;
             (row.try_get(0)?, seed.to_vec())
         }
     };
-    let mut sequence = sqlx::query("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)")
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get::<i64, _>(0)?
-        .cast_unsigned();
+    let mut sequence = given(connection, Numbered::Events).await?;
     let mut position = stands_at;
     let mut records = Vec::with_capacity(events.len());
     for NewEvent { entry, text } in events {
@@ -174,10 +195,8 @@ async fn append_in(
         let rollout = entry.rollout.as_ref().map(RolloutId::as_str);
         let fields = Fields { sequence, position, at: entry.at.0, by: entry.by.as_str(), rollout, event: &text };
         let hash = chain::link(&previous, &fields);
-        sqlx::query(
-            "INSERT INTO event (sequence, stream, position, at, by, rollout, event, hash) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )
+        sql("INSERT INTO event (sequence, stream, position, at, by, rollout, event, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(sequence.cast_signed())
         .bind(id)
         .bind(position.cast_signed())
@@ -191,7 +210,8 @@ async fn append_in(
         head = hash.to_vec();
         records.push(Record { sequence, stream: stream.clone(), position, entry, hash: hex(&hash) });
     }
-    sqlx::query("UPDATE stream SET events = ?2, head = ?3 WHERE id = ?1")
+    give(connection, Numbered::Events, sequence).await?;
+    sql("UPDATE stream SET events = $2, head = $3 WHERE id = $1")
         .bind(id)
         .bind(position.cast_signed())
         .bind(head)
@@ -201,41 +221,38 @@ async fn append_in(
 }
 
 /// Stores a batch unless it is there.
-pub(super) async fn store(writer: Writer, path: Arc<PathBuf>, batch: NewBatch) -> Result<(), JournalError> {
-    let mut turn = Turn::begin(writer, path, "store evidence").await?;
+pub(super) async fn store(writer: Writer, place: Place, batch: NewBatch) -> Result<(), JournalError> {
+    let mut turn = Turn::begin(writer, place, "store evidence").await?;
     let result = store_in(&mut turn.connection, &batch).await;
     turn.end(result).await
 }
 
-async fn store_in(connection: &mut SqliteConnection, batch: &NewBatch) -> Result<(), Failure> {
+async fn store_in(connection: &mut Connection, batch: &NewBatch) -> Result<(), Failure> {
     let NewBatch { rollout, number, bytes } = batch;
     let digest = evidence::digest(rollout.as_str(), *number, bytes);
-    sqlx::query("INSERT INTO observed (rollout) VALUES (?1) ON CONFLICT DO NOTHING")
+    sql("INSERT INTO observed (rollout) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(rollout.as_str())
         .execute(&mut *connection)
         .await?;
-    let added = sqlx::query(
-        "INSERT INTO evidence (rollout, number, batch, digest) \
-         SELECT id, ?2, ?3, ?4 FROM observed WHERE rollout = ?1 ON CONFLICT DO NOTHING",
-    )
+    let added = sql("INSERT INTO evidence (rollout, number, batch, digest) \
+         SELECT id, $2, $3, $4 FROM observed WHERE rollout = $1 ON CONFLICT DO NOTHING")
     .bind(rollout.as_str())
     .bind(number.cast_signed())
     .bind(bytes.as_str())
     .bind(digest.as_slice())
     .execute(&mut *connection)
-    .await?
-    .rows_affected();
+    .await?;
     if added == 1 {
         return Ok(());
     }
-    let stored = sqlx::query(
-        "SELECT e.digest FROM evidence e JOIN observed o ON o.id = e.rollout WHERE o.rollout = ?1 AND e.number = ?2",
+    let stored = sql(
+        "SELECT e.digest FROM evidence e JOIN observed o ON o.id = e.rollout WHERE o.rollout = $1 AND e.number = $2",
     )
     .bind(rollout.as_str())
     .bind(number.cast_signed())
     .fetch_one(&mut *connection)
     .await?
-    .try_get::<Vec<u8>, _>(0)?;
+    .try_get::<Vec<u8>>(0)?;
     if stored == digest {
         return Ok(());
     }

@@ -346,6 +346,14 @@ impl davy_ports::Vault for Vault {
         })
     }
 
+    fn current<'a>(&'a self, key: &'a ServiceKey, name: &'a SecretName) -> Boxed<'a, Result<SecretValue, Error>> {
+        Box::pin(async move {
+            let mut secret = [Secret { name: name.clone(), given: Given::File, pin: None }];
+            self.pin(key, &mut secret).await?;
+            self.given(&secret[0]).await
+        })
+    }
+
     fn known<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Vec<SecretValue>> {
         Box::pin(async move {
             let mut values = Vec::new();

@@ -6,7 +6,7 @@ use davy_core::{
 };
 use davy_engine::{
     Deed, KeyFile,
-    store::{Change, Head, Signer, Sqlite, Trust},
+    store::{Change, Head, Signer, Store, Trust},
 };
 use davy_ports::{Entry, Journal};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 struct House {
     folder: TempDir,
-    journal: Sqlite,
+    journal: Store,
     signer: Arc<Signer>,
 }
 
@@ -29,7 +29,7 @@ impl House {
     }
 
     async fn at(folder: TempDir) -> Self {
-        let journal = Sqlite::open(&folder.path().join("journal.db")).await.unwrap();
+        let journal = Store::open(&folder.path().join("journal.db")).await.unwrap();
         let file = KeyFile::own(folder.path().join("checkpoint.key"));
         let signer = Arc::new(Signer::open(&file, &folder.path().join("checkpoint.pub")).unwrap());
         Self { folder, journal, signer }

@@ -21,6 +21,32 @@ async fn a_bad_release() {
 }
 
 #[tokio::test]
+async fn one_that_the_guard_cut_off_is_one_story() {
+    let mut world = World::serving().await;
+    world.guarded = true;
+    world.fails = (1000, 2);
+    world.deploy("r-cut", "2.7", "mira").await;
+    world.pass(60).await;
+    let report = world.report("r-cut").await.unwrap();
+    assert_eq!(report.matches("All traffic is back on stable").count(), 1, "{report}");
+    assert!(!report.contains("is asked for: Harmful"), "{report}");
+    insta::assert_snapshot!(report);
+}
+
+#[tokio::test]
+async fn a_guard_whose_numbers_do_not_come_out_again_is_believed_and_told() {
+    let mut world = World::serving().await;
+    (world.guarded, world.doctored) = (true, true);
+    world.fails = (1000, 2);
+    world.deploy("r-cut", "2.8", "mira").await;
+    world.pass(60).await;
+    let report = world.report("r-cut").await.unwrap();
+    assert!(report.starts_with("# Rolled back: "), "{report}");
+    assert!(report.contains("computed again, these counts do not give this"), "{report}");
+    assert!(report.contains("**Computed again from these counts, the evidence is another.**"), "{report}");
+}
+
+#[tokio::test]
 async fn the_first_deployment() {
     let world = World::serving().await;
     insta::assert_snapshot!(world.report("r-first").await.unwrap());

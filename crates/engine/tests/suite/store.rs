@@ -1,10 +1,10 @@
 //! The SQLite journal, on real files.
 
 use davy_core::{
-    Actor, EnvironmentName, Generation, RolloutId, ServiceKey, ServiceName, Timestamp, Weight, Window,
-    rollout::{Batches, Event},
+    Actor, Cut, EnvironmentName, Generation, ReleaseId, RolloutId, ServiceKey, ServiceName, Timestamp, Weight, Window,
+    rollout::{Batches, Cause, Event},
 };
-use davy_engine::store::{BatchesDigest, Sqlite};
+use davy_engine::store::{BatchesDigest, Store};
 use davy_ports::{Batch, Broken, Entry, Journal, JournalError, conformance};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -56,12 +56,13 @@ fn batch(number: u64) -> Batch {
         window,
         evidence: true,
         blind: None,
+        metrics: Vec::new(),
     }
 }
 
 fn verdict(batches: Option<Batches>) -> Entry {
     let judge = davy_judge::Judge::new(davy_judge::Policy::default()).unwrap();
-    entry(Event::VerdictReached { verdict: judge.verdict(), batches })
+    entry(Event::VerdictReached { verdict: Box::new(judge.verdict()), batches })
 }
 
 /// This test binary again, as another process that runs one of the ignored tests below.
@@ -96,12 +97,46 @@ async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(30)).connect().await.unwrap()
 }
 
+/// A guard's finding, whether or not its numbers come out again.
+fn cut(comes_out: bool, told: bool) -> Entry {
+    use davy_judge::guard::{Guard, Order, Row, Side};
+    let order = Order { alpha: 0.003, odds: 1.0, relative: true, limits: Vec::new(), past: false, cluster: 1.0 };
+    let (canary, stable) = (Side { routed: 9, failed: 9 }, Side { routed: 80, failed: 0 });
+    let rows = [Row { epoch: 1, weight: 1_000, start: 0, canary, stable, waiting: 0 }];
+    let mut finding = Guard::begin(order, 1).unwrap().find(&rows, None).unwrap();
+    finding.rows[0].canary.failed -= u64::from(!comes_out);
+    let (rollout, release) = (RolloutId::new("r"), ReleaseId::new("v2"));
+    let cut = Cut { rollout, release, at: Timestamp(900), finding };
+    let cause = Cause::Guard { why: "the guard".to_owned(), cut, recomputed: told };
+    entry(Event::Reverted { generation: Generation(1), cause: Some(cause) })
+}
+
+#[tokio::test]
+async fn a_guards_finding_is_computed_again() {
+    let folder = TempDir::new().unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
+    let entries = [cut(true, true), cut(false, false), cut(false, true), cut(true, false)];
+    journal.append(&key("logo"), 0, &entries).await.unwrap();
+    let broken = journal.verify().await.unwrap().broken;
+    let places: Vec<u64> = broken.iter().map(|broken| broken.position).collect();
+    assert_eq!(places, [3, 4], "{broken:?}");
+    assert!(broken[0].why.contains("did give its numbers when it was written, but do not now"), "{broken:?}");
+}
+
+/// What was written before guards were known is read as ever.
+#[test]
+fn causes_of_before_are_still_read() {
+    let written = r#"{"type":"reverted","generation":3,"cause":{"cause":"router","why":"it was told to"}}"#;
+    let read: Event = serde_json::from_str(written).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), written);
+}
+
 #[tokio::test]
 async fn it_keeps_the_laws_of_a_journal() {
     let folders = Mutex::new(Vec::new());
     conformance::journal(async || {
         let folder = TempDir::new().unwrap();
-        let journal = Sqlite::open(&file(&folder)).await.unwrap();
+        let journal = Store::open(&file(&folder)).await.unwrap();
         folders.lock().unwrap().push(folder);
         journal
     })
@@ -111,14 +146,14 @@ async fn it_keeps_the_laws_of_a_journal() {
 #[tokio::test]
 async fn what_was_appended_is_there_after_a_restart_and_only_its_owner_reads_it() {
     let folder = TempDir::new().unwrap();
-    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
     let appended = journal.append(&key("logo"), 0, &[applied(1), applied(2)]).await.unwrap();
     for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
         let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     journal.close().await;
-    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
     assert_eq!(journal.stream(&key("logo")).await.unwrap(), appended);
     let next = journal.append(&key("logo"), 2, &[applied(3)]).await.unwrap();
     assert_eq!(next[0].sequence, appended[1].sequence + 1);
@@ -129,7 +164,7 @@ async fn what_was_appended_is_there_after_a_restart_and_only_its_owner_reads_it(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a part of an_acknowledged_append_outlives_kill_9"]
 async fn writer() {
-    let journal = Sqlite::open(&given()).await.unwrap();
+    let journal = Store::open(&given()).await.unwrap();
     let writers = ["logo", "shop"].map(|service| {
         let journal = journal.clone();
         tokio::spawn(async move {
@@ -167,7 +202,7 @@ async fn an_acknowledged_append_outlives_kill_9() {
         child.wait().unwrap();
         said.extend(lines.map_while(Result::ok).filter(|line| line.split(' ').count() > 2 && line.contains("ed ")));
 
-        let journal = Sqlite::open(&file(&folder)).await.unwrap();
+        let journal = Store::open(&file(&folder)).await.unwrap();
         for line in &said {
             let words: Vec<&str> = line.split(' ').collect();
             match *words.as_slice() {
@@ -199,7 +234,7 @@ async fn an_acknowledged_append_outlives_kill_9() {
 
 /// Two streams in turn, `logo` with five events and `shop` with two.
 async fn written(path: &Path) {
-    let journal = Sqlite::open(path).await.unwrap();
+    let journal = Store::open(path).await.unwrap();
     for (service, position) in
         [("logo", 0), ("shop", 0), ("logo", 1), ("logo", 2), ("shop", 1), ("logo", 3), ("logo", 4)]
     {
@@ -210,7 +245,7 @@ async fn written(path: &Path) {
 }
 
 async fn found(path: &Path) -> Vec<Broken> {
-    let journal = Sqlite::open_read_only(path).await.unwrap();
+    let journal = Store::open_read_only(path).await.unwrap();
     journal.verify().await.unwrap().broken
 }
 
@@ -278,7 +313,7 @@ async fn every_change_behind_its_back_is_found_and_named() {
 async fn every_byte_of_an_event_counts() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder);
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let event = applied(1_234_567);
     let records = journal.append(&key("logo"), 0, &[applied(1), event.clone(), applied(3)]).await.unwrap();
     journal.close().await;
@@ -294,7 +329,7 @@ async fn every_byte_of_an_event_counts() {
             let mut changed = bytes.clone();
             changed[place] ^= 1 << bit;
             fs::write(&path, &changed).unwrap();
-            let journal = Sqlite::open_read_only(&path).await.unwrap();
+            let journal = Store::open_read_only(&path).await.unwrap();
             let broken = journal.verify().await.unwrap().broken;
             let named = |broken: &Broken| broken.stream == "production/logo" && broken.position == 2;
             assert!(broken.iter().any(named), "bit {bit} of byte {place}: {broken:?}");
@@ -303,7 +338,7 @@ async fn every_byte_of_an_event_counts() {
 }
 
 async fn judged(path: &Path) {
-    let journal = Sqlite::open(path).await.unwrap();
+    let journal = Store::open(path).await.unwrap();
     let mut digest = BatchesDigest::new();
     let mut position = 0;
     for number in 1..=6 {
@@ -382,7 +417,7 @@ fn unlock(mut child: Child) {
 async fn a_locked_file_delays_writers_and_no_reader() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder);
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let appended = journal.append(&key("logo"), 0, &[applied(1)]).await.unwrap();
     let locked = lock(&path);
 
@@ -406,9 +441,9 @@ async fn a_locked_file_delays_writers_and_no_reader() {
     assert_eq!(journal.stream(&key("logo")).await.unwrap(), appended, "reads go on");
     assert_eq!(journal.after(0, 10).await.unwrap(), appended);
     assert_eq!(journal.verify().await.unwrap().broken, []);
-    let reader = Sqlite::open_read_only(&path).await.unwrap();
+    let reader = Store::open_read_only(&path).await.unwrap();
     assert_eq!(reader.streams().await.unwrap(), [key("logo")], "so do new readers");
-    let restarted = Sqlite::open(&path).await.expect("a server can start meanwhile");
+    let restarted = Store::open(&path).await.expect("a server can start meanwhile");
     assert_eq!(restarted.stream(&key("logo")).await.unwrap(), appended);
     for refused in bounded(waiting).await.expect("a write is bounded").unwrap() {
         let Err(JournalError::Unavailable { why }) = refused else { panic!("{refused:?}") };
@@ -424,7 +459,7 @@ async fn a_locked_file_delays_writers_and_no_reader() {
 async fn an_append_succeeds_when_the_lock_goes_in_time() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder);
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let locked = lock(&path);
     let append = tokio::spawn({
         let journal = journal.clone();
@@ -446,7 +481,7 @@ async fn an_append_succeeds_when_the_lock_goes_in_time() {
 #[tokio::test]
 async fn a_dropped_append_is_whole_or_not_there() {
     let folder = TempDir::new().unwrap();
-    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
     for round in 0..200_u64 {
         let stands_at = journal.stream(&key("logo")).await.unwrap().len() as u64;
         let entries = [applied(1), applied(2)];
@@ -464,9 +499,9 @@ async fn a_dropped_append_is_whole_or_not_there() {
 async fn it_is_read_beside_its_server_and_without_one() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder);
-    let server = Sqlite::open(&path).await.unwrap();
+    let server = Store::open(&path).await.unwrap();
     server.append(&key("logo"), 0, &[applied(1)]).await.unwrap();
-    let reader = Sqlite::open_read_only(&path).await.unwrap();
+    let reader = Store::open_read_only(&path).await.unwrap();
     assert_eq!(reader.verify().await.unwrap().events, 1);
     server.append(&key("logo"), 1, &[applied(2)]).await.unwrap();
     assert_eq!(reader.verify().await.unwrap().events, 2, "what is appended meanwhile is seen");
@@ -475,15 +510,15 @@ async fn it_is_read_beside_its_server_and_without_one() {
     reader.close().await;
     server.append(&key("logo"), 2, &[applied(3)]).await.unwrap();
     server.close().await;
-    let reader = Sqlite::open_read_only(&path).await.unwrap();
+    let reader = Store::open_read_only(&path).await.unwrap();
     assert_eq!(reader.verify().await.unwrap().events, 3, "no server runs");
     reader.close().await;
-    Sqlite::open(&path).await.unwrap().append(&key("logo"), 3, &[applied(4)]).await.unwrap();
+    Store::open(&path).await.unwrap().append(&key("logo"), 3, &[applied(4)]).await.unwrap();
 }
 
 async fn refused(path: &Path) -> String {
-    let write = Sqlite::open(path).await.err().expect("it is refused").to_string();
-    let read = Sqlite::open_read_only(path).await.err().expect("it is refused").to_string();
+    let write = Store::open(path).await.err().expect("it is refused").to_string();
+    let read = Store::open_read_only(path).await.err().expect("it is refused").to_string();
     assert_eq!(write, read);
     assert!(write.contains(path.to_str().unwrap()), "{write}");
     write
@@ -511,10 +546,10 @@ async fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
     let why = refused(&path).await;
     assert!(why.contains("newer Davy") && why.contains("format 7"), "{why}");
 
-    let why = Sqlite::open(&folder.path().join("nowhere/journal.db")).await.err().unwrap().to_string();
+    let why = Store::open(&folder.path().join("nowhere/journal.db")).await.err().unwrap().to_string();
     assert!(why.contains("folder exists"), "{why}");
     let missing = folder.path().join("missing.db");
-    let why = Sqlite::open_read_only(&missing).await.err().unwrap().to_string();
+    let why = Store::open_read_only(&missing).await.err().unwrap().to_string();
     assert!(why.contains("--data"), "{why}");
     assert!(!missing.exists(), "looking creates nothing");
 }
@@ -523,7 +558,7 @@ async fn a_file_that_is_no_journal_is_refused_and_left_as_it_is() {
 async fn a_damaged_file_says_what_to_do() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder);
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let many: Vec<Entry> = (0..2000).map(applied).collect();
     journal.append(&key("logo"), 0, &many).await.unwrap();
     journal.close().await;
@@ -531,7 +566,7 @@ async fn a_damaged_file_says_what_to_do() {
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 4096].fill(0xff);
     fs::write(&path, bytes).unwrap();
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let verified = journal.verify().await;
     let told = match &verified {
         Err(JournalError::Damaged { why }) => why.contains("backup"),
@@ -548,7 +583,7 @@ async fn a_damaged_file_says_what_to_do() {
 #[ignore = "a part of a_full_disk_refuses_appends_and_keeps_what_is_there"]
 async fn filler() {
     let path = given();
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let mut position = 0;
     let many: Vec<Entry> = (0..50).map(applied).collect();
     // One refusal is not the end: what the log holds may find room in the file.
@@ -584,7 +619,7 @@ async fn a_full_disk_refuses_appends_and_keeps_what_is_there() {
     let (position, why) = line.split_once(' ').unwrap();
     assert!(why.contains("disk"), "{why}");
     let position: u64 = position.parse().unwrap();
-    let journal = Sqlite::open(&path).await.unwrap();
+    let journal = Store::open(&path).await.unwrap();
     let verified = journal.verify().await.unwrap();
     assert_eq!((verified.events, verified.broken), (position, vec![]));
     journal.append(&key("logo"), position, &[applied(1)]).await.expect("with room again it goes on");
@@ -594,15 +629,15 @@ async fn a_full_disk_refuses_appends_and_keeps_what_is_there() {
 async fn a_journal_of_the_first_format_goes_on_with_all_that_is_in_it() {
     let folder = TempDir::new().unwrap();
     // As the version before this one left it: what it wrote, without what came since.
-    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
     journal.append(&key("logo"), 0, &[applied(1), applied(2)]).await.unwrap();
     journal.store(&batch(1)).await.unwrap();
     journal.close().await;
-    let older = "DROP TABLE deed; DROP TABLE sealed; DROP TABLE checkpoint; PRAGMA user_version = 1;";
+    let older = "DROP INDEX event_of_rollout; DROP TABLE told; DROP TABLE deed; DROP TABLE sealed; DROP TABLE checkpoint; PRAGMA user_version = 1;";
     tamper(&file(&folder), older).await;
-    let error = Sqlite::open_read_only(&file(&folder)).await.err().unwrap().to_string();
+    let error = Store::open_read_only(&file(&folder)).await.err().unwrap().to_string();
     assert!(error.contains("`davy up` brings it up to date"), "{error}");
-    let journal = Sqlite::open(&file(&folder)).await.unwrap();
+    let journal = Store::open(&file(&folder)).await.unwrap();
     assert_eq!(journal.stream(&key("logo")).await.unwrap().len(), 2);
     assert_eq!(journal.verify().await.unwrap().broken, []);
     assert_eq!(journal.deeds().await.unwrap(), (Vec::new(), true));

@@ -1,7 +1,7 @@
 //! Secrets at rest: what is stored, what opens it, and what happens when a key or a row is not what it was.
 
 use davy_core::{Actor, EnvironmentName, Given, Pin, Scope, Secret, SecretName, ServiceKey, ServiceName, Timestamp};
-use davy_engine::{KeyFile, Ledger, Vault, store::Sqlite};
+use davy_engine::{KeyFile, Ledger, Vault, store::Store};
 use davy_ports::{Error, SecretValue, Vault as _};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use std::{
@@ -48,7 +48,7 @@ fn value(text: &str) -> SecretValue {
 }
 
 async fn open(folder: &Path) -> Result<Vault, Error> {
-    let store = Sqlite::open(&folder.join("journal.db")).await.unwrap();
+    let store = Store::open(&folder.join("journal.db")).await.unwrap();
     let ledger = Arc::new(Ledger::open(store).await.unwrap());
     Vault::open(ledger, KeyFile::own(folder.join("secrets.key")))
 }
@@ -212,7 +212,7 @@ async fn a_key_that_others_read_that_is_wrong_or_that_is_lost_is_told() {
     assert_eq!(house.set(&Scope::default(), "A", "again").await, (2, true), "no version is used twice");
     assert_eq!(house.given(&here, &["A"]).await.unwrap(), ["again"]);
     let given = KeyFile::given(house.folder.path().join("elsewhere"));
-    let ledger = Ledger::open(Sqlite::open(&house.folder.path().join("journal.db")).await.unwrap()).await.unwrap();
+    let ledger = Ledger::open(Store::open(&house.folder.path().join("journal.db")).await.unwrap()).await.unwrap();
     let error = Vault::open(Arc::new(ledger), given).err().unwrap();
     assert!(error.hint.contains("/dev/urandom"), "{error}");
 }

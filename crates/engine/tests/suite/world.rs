@@ -2,14 +2,17 @@
 //! goes by in whole seconds; nothing here waits for a clock.
 
 use davy_core::{
-    Actor, Analysis, Backend, Canary, CanaryStep, Cell, Digest, EnvironmentName, Failures, FallbackCause, Generation,
-    Health, HealthCheck, Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, ReleaseId, Role,
-    RolloutId, Route, Run, ServiceKey, ServiceName, Serving, Snapshot, Strategy, Target, Timestamp, Weight, Window,
-    Workload,
-    rollout::{Command, Effect, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
+    Actor, Analysis, Backend, Canary, CanaryStep, Cell, Cut, Digest, EnvironmentName, Failures, FallbackCause,
+    Generation, Health, HealthCheck, Instance, InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release,
+    ReleaseId, Role, RolloutId, Route, Run, ServiceKey, ServiceName, Serving, Snapshot, Strategy, Target, Timestamp,
+    Weight, Window, Workload,
+    rollout::{self, Command, Effect, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
-use davy_engine::store::{BatchesDigest, Sqlite};
-use davy_judge::{Counts, Judge};
+use davy_engine::store::{BatchesDigest, Store};
+use davy_judge::{
+    Counts, Judge,
+    guard::{Guard, Row, Side},
+};
 use davy_ports::{Batch, Entry, Journal, Record};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
@@ -19,7 +22,7 @@ const BEGIN: Timestamp = Timestamp(1_795_248_000_000);
 
 pub(crate) struct World {
     _folder: TempDir,
-    pub(crate) journal: Sqlite,
+    pub(crate) journal: Store,
     pub(crate) key: ServiceKey,
     state: State,
     at: Timestamp,
@@ -34,6 +37,11 @@ pub(crate) struct World {
     pub(crate) fails: (u64, u64),
     /// Whether counts arrive.
     pub(crate) blind: bool,
+    /// Whether the router has a guard.
+    pub(crate) guarded: bool,
+    /// Whether what it says of it is changed on the way.
+    pub(crate) doctored: bool,
+    rows: Vec<Row>,
 }
 
 struct Trial {
@@ -50,7 +58,7 @@ struct Trial {
 impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let journal = Sqlite::open(&folder.path().join("journal.db")).await.unwrap();
+        let journal = Store::open(&folder.path().join("journal.db")).await.unwrap();
         let key = ServiceKey {
             service: ServiceName::new("logo").unwrap(),
             environment: EnvironmentName::new("production").unwrap(),
@@ -69,16 +77,23 @@ impl World {
             rate: 1000,
             fails: (1000, 1000),
             blind: false,
+            guarded: false,
+            doctored: false,
+            rows: Vec::new(),
         }
     }
 
     /// A service that serves already, by a rollout of its own.
     pub(crate) async fn serving() -> Self {
-        let mut world = Self::new().await;
-        world.deploy("r-first", "1.0", "lena").await;
-        world.pass(20).await;
-        assert!(world.state.stable.is_some() && world.state.rollout.is_none());
-        world
+        // A world is large: it waits on the heap.
+        let serving = Box::pin(async {
+            let mut world = Self::new().await;
+            world.deploy("r-first", "1.0", "lena").await;
+            world.pass(20).await;
+            assert!(world.state.stable.is_some() && world.state.rollout.is_none());
+            world
+        });
+        serving.await
     }
 
     pub(crate) async fn deploy(&mut self, rollout: &str, version: &str, by: &str) {
@@ -102,14 +117,15 @@ impl World {
         self.releases.insert(release.id.clone(), release.clone());
         let steps = [500, 2500, 10_000].map(|basis_points| CanaryStep::at(Weight::new(basis_points).unwrap()));
         let policy = Policy {
-            strategy: Strategy::Canary(Canary { steps: steps.to_vec(), sticky: false }),
+            strategy: Strategy::Canary(Canary { steps: steps.to_vec(), sticky: false, auto: false }),
             hold: Millis::seconds(3),
             deadline: Millis::seconds(20),
             on_deadline: OnDeadline::Pause,
             pause_limit: Millis::seconds(60),
             drain: Millis::seconds(2),
             bake: Millis::seconds(5),
-            analysis: Analysis { alpha: 0.01, beta: 0.05, max_error_rate: None, not_worse_than_stable: true },
+            analysis: Analysis::default(),
+            notify: Vec::new(),
         };
         let (rollout, by) = (RolloutId::new(rollout), Actor::new(by));
         let request = Request { rollout, release, policy, by: by.clone(), kind: RequestKind::Deploy };
@@ -132,11 +148,13 @@ impl World {
     }
 
     pub(crate) async fn report(&self, rollout: &str) -> Option<String> {
-        let records: Vec<Record> = self.journal.stream(&self.key).await.unwrap();
         let rollout = RolloutId::new(rollout);
+        let records: Vec<Record> = self.journal.rollout(&rollout).await.unwrap();
+        let mut past = davy_engine::Past::default();
+        past.read(&self.journal).await.unwrap();
         let evidence = self.journal.evidence(&rollout).await.unwrap();
         assert_eq!(self.journal.verify().await.unwrap().broken, []);
-        davy_engine::report::report(&records, &rollout, &evidence)
+        davy_engine::report::report(&past, &records, &rollout, &evidence)
     }
 
     pub(crate) async fn pass(&mut self, seconds: u64) {
@@ -148,6 +166,9 @@ impl World {
     async fn second(&mut self) {
         self.at = self.at.plus(Millis::seconds(1));
         self.count().await;
+        if self.doctored {
+            self.doctor();
+        }
         let known = self.state.rollout.as_ref().and_then(|rollout| rollout.verdict.as_ref());
         let trial = self.judge.as_ref();
         let verdict = trial.map(|trial| trial.judge.verdict());
@@ -159,7 +180,7 @@ impl World {
             batches: trial.filter(|_| !told).and_then(|trial| trial.digest.batches()),
             traffic: trial.map(|trial| trial.traffic).unwrap_or_default(),
         };
-        self.decide(Input::Look(look), "davy").await.unwrap();
+        self.decide(Input::Look(Box::new(look)), "davy").await.unwrap();
     }
 
     async fn decide(&mut self, input: Input, by: &str) -> Result<(), Refusal> {
@@ -170,9 +191,10 @@ impl World {
             let mut state = self.state.clone();
             for event in &events {
                 let own = match event {
-                    davy_core::rollout::Event::RolloutRequested { request }
-                    | davy_core::rollout::Event::RolloutQueued { request } => Some(request.rollout.clone()),
-                    davy_core::rollout::Event::RolloutDropped { rollout, .. } => Some(rollout.clone()),
+                    rollout::Event::RolloutRequested { request } | rollout::Event::RolloutQueued { request } => {
+                        Some(request.rollout.clone())
+                    }
+                    rollout::Event::RolloutDropped { rollout, .. } => Some(rollout.clone()),
                     _ => state.rollout_id().cloned(),
                 };
                 state.apply(self.at, event);
@@ -278,8 +300,34 @@ impl World {
             matches: Vec::new(),
             mirror: None,
             sticky: false,
+            guard: rollout.filter(|_| self.guarded).and_then(|rollout| rollout::guard(&rollout.request)),
+            slow_over: None,
         };
-        self.serving = Some(Serving { snapshot, mode: Mode::Split, boot: "boot".to_owned(), in_flight: Vec::new() });
+        self.serving =
+            Some(Serving { snapshot, mode: Mode::Split, boot: "boot".to_owned(), in_flight: Vec::new(), cut: None });
+    }
+
+    /// The router weighs what it counted.
+    fn guard(&mut self, weight: Weight, canary: Counts, stable: Counts) {
+        let Some(serving) = self.serving.as_mut().filter(|serving| serving.mode == Mode::Split) else { return };
+        let Snapshot { guard: Some(order), rollout: Some(rollout), generation, .. } = &serving.snapshot else { return };
+        let side = |counts: Counts| Side { routed: counts.n, failed: counts.x };
+        let (epoch, weight, canary, stable) = (generation.0, weight.basis_points(), side(canary), side(stable));
+        self.rows.push(Row { epoch, weight, start: 0, canary, stable, waiting: 2 });
+        let guard = Guard::begin(order.clone(), 1).unwrap();
+        if let Some(finding) = guard.find(&self.rows, None) {
+            let target = serving.snapshot.serve.iter().find(|target| target.role == Role::Canary).unwrap();
+            let cut = Cut { rollout: rollout.clone(), release: target.release.clone(), at: self.at, finding };
+            serving.mode = Mode::Fallback { cause: FallbackCause::Guard, at: self.at };
+            serving.cut = Some(cut);
+        }
+    }
+
+    /// What the router says of its guard was changed on the way.
+    fn doctor(&mut self) {
+        if let Some(cut) = self.serving.as_mut().and_then(|serving| serving.cut.as_mut()) {
+            cut.finding.rows[0].canary.failed += 1;
+        }
     }
 
     /// One second of traffic, stored and judged.
@@ -318,6 +366,7 @@ impl World {
                 failures: Failures { status, ..Failures::default() },
                 repeated: 0,
                 client_gone: 0,
+                slow: 0,
                 latency: vec![(3, routed)],
             });
         }
@@ -348,6 +397,7 @@ impl World {
             window,
             evidence: split && weight > Weight::NONE,
             blind: None,
+            metrics: Vec::new(),
         };
         trial.digest.add(&batch);
         if batch.evidence {
@@ -361,5 +411,8 @@ impl World {
             });
         }
         self.journal.store(&batch).await.unwrap();
+        if split && weight > Weight::NONE {
+            self.guard(weight, counts[1], counts[0]);
+        }
     }
 }

@@ -213,6 +213,8 @@ pub(crate) struct Instance {
     pub(crate) address: SocketAddr,
     pub(crate) hits: Arc<AtomicU64>,
     pub(crate) healthy: Arc<AtomicBool>,
+    /// Answers everything but its health with 500.
+    pub(crate) fails: Arc<AtomicBool>,
     /// What `/hold` waits for.
     pub(crate) release: Arc<Notify>,
     pub(crate) held: Arc<AtomicU64>,
@@ -229,6 +231,7 @@ impl Instance {
             address: listener.local_addr().unwrap(),
             hits: Arc::default(),
             healthy: Arc::new(AtomicBool::new(true)),
+            fails: Arc::default(),
             release: Arc::default(),
             held: Arc::default(),
             sunk: Arc::default(),
@@ -267,7 +270,8 @@ impl Instance {
         }
         self.hits.fetch_add(1, Relaxed);
         self.heads.lock().unwrap().push(format!("{} {:?} {:?}", request.uri(), request.version(), request.headers()));
-        Ok(match path.as_str() {
+        let path = if self.fails.load(Relaxed) { "/error" } else { path.as_str() };
+        Ok(match path {
             "/broken" => whole(String::new()).map(|_| {
                 let begun = Ok(Frame::data(Bytes::from_static(b"begun")));
                 let breaks = async {
@@ -351,6 +355,8 @@ pub(crate) fn steady(generation: u64, instances: &[&Instance]) -> Snapshot {
         matches: Vec::new(),
         mirror: None,
         sticky: false,
+        guard: None,
+        slow_over: None,
     }
 }
 

@@ -5,6 +5,7 @@ mod aside;
 mod control;
 mod counts;
 mod frames;
+mod guard;
 mod handover;
 mod house;
 mod http;

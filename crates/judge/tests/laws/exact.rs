@@ -1,6 +1,6 @@
 //! Every outcome of small blocks, weighed exactly: no e-value expects more than 1 under its null.
 
-use davy_judge::{Counts, Pair, absolute, promotion, promotion::Sample, relative};
+use davy_judge::{Counts, Pair, absolute, bounds, promotion, promotion::Sample, relative};
 
 fn pair(n_c: u64, x_c: u64, n_b: u64, x_b: u64) -> Pair {
     Pair { canary: Counts::answered(n_c, x_c), stable: Counts::answered(n_b, x_b) }
@@ -127,4 +127,76 @@ fn promotion_expects_at_most_one() {
 fn promotion_grows_where_the_canary_is_as_stable() {
     let sample = Sample { n_c: 1_000.0, x_c: 1.0, n_b: 9_000.0, x_b: 9.0 };
     assert!(promotion::ln_e(sample, 0.001, 0.01, 0.0) > 3.0);
+}
+
+/// The nulls of the lower bound: `p_c ≤ p_b + difference`, which may be below, at or above 0.
+#[test]
+fn above_expects_at_most_one() {
+    let sizes = [1, 2, 5, 12];
+    let rates = [0.0, 1e-6, 1e-4, 0.001, 0.01, 0.1, 0.3, 0.5, 0.8, 0.95, 0.998, 1.0];
+    let mut worst: f64 = 0.0;
+    for (n_c, n_b) in sizes.iter().flat_map(|n_c| sizes.iter().map(move |n_b| (*n_c, *n_b))).chain([(1, 60), (60, 1)]) {
+        for difference in [-0.5, -0.05, -0.001, 0.0, 0.001, 0.02, 0.5] {
+            for alternative in [(1e-6, 1e-6), (0.001, 0.0005), (0.3, 0.01), (0.9, 0.2), (1.0 - 1e-6, 0.7), (0.5, 0.95)]
+            {
+                let e: Vec<Vec<f64>> = (0..=n_c)
+                    .map(|x_c| {
+                        (0..=n_b)
+                            .map(|x_b| {
+                                let [n_c, x_c, n_b, x_b] = [n_c, x_c, n_b, x_b].map(|count| count as f64);
+                                bounds::ln_e_above(Sample { n_c, x_c, n_b, x_b }, alternative, difference).exp()
+                            })
+                            .collect()
+                    })
+                    .collect();
+                for p_b in rates.into_iter().chain([1.0 - f64::max(difference, 0.0), f64::max(-difference, 0.0)]) {
+                    let weights_b: Vec<f64> = (0..=n_b).map(|x_b| binomial(n_b, x_b, p_b)).collect();
+                    for below in [0.0, 1e-4, 0.01, 0.2, 1.0] {
+                        let p_c = f64::min(p_b + difference - below, 1.0);
+                        if p_c < 0.0 {
+                            continue;
+                        }
+                        let expected: f64 = e
+                            .iter()
+                            .zip(0..)
+                            .map(|(row, x_c)| {
+                                let given: f64 = row.iter().zip(&weights_b).map(|(e, weight)| e * weight).sum();
+                                binomial(n_c, x_c, p_c) * given
+                            })
+                            .sum();
+                        worst = worst.max(expected);
+                        assert!(
+                            expected <= 1.0 + 1e-6,
+                            "E[e] = {expected} at n_c {n_c} n_b {n_b} alternative {alternative:?} difference {difference} \
+                             p_b {p_b} p_c {p_c}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(worst > 0.999, "the enumeration never comes near its bound: {worst}");
+}
+
+/// Clients that stay: of the first failures each is the canary's with the odds of its client's draw.
+#[test]
+fn sticky_expects_at_most_one() {
+    for share in [0.0001, 0.01, 0.25, 0.5, 0.9999] {
+        for limit in [1.0, 1.1, 3.0, 100.0] {
+            for odds in [limit, 1.0, 0.2] {
+                let p = share * odds / (share * odds + 1.0 - share);
+                for m in 1..=20 {
+                    for ratio in [1.01, 1.3, 10.0, 1_000.0] {
+                        let expected: f64 = (0..=m)
+                            .map(|x_c| {
+                                let counts = pair(100, x_c, 100, m - x_c);
+                                binomial(m, x_c, p) * relative::ln_e_sticky(&counts, limit, ratio, share).exp()
+                            })
+                            .sum();
+                        assert!(expected <= 1.0 + 1e-9, "E[e] = {expected} at share {share} limit {limit} m {m}");
+                    }
+                }
+            }
+        }
+    }
 }

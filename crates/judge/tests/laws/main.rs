@@ -1,6 +1,17 @@
 //! What the judge promises, proven by enumeration, by random inputs and by small simulations.
 
+mod ages;
+mod bounds;
+mod clusters;
+mod coverage;
 mod exact;
+mod fleet;
+mod guard;
+mod harm;
+mod honesty;
+mod latency;
+mod metrics;
+mod picture;
 mod precedence;
 mod replay;
 mod rollouts;

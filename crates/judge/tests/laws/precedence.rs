@@ -1,6 +1,6 @@
 //! Which verdict wins: harmful for ever, then blind, then no traffic, then safe, else undecided.
 
-use davy_judge::{Blindness, Counts, InvalidPolicy, Judge, Kind, Measure, Policy, Standing, Window};
+use davy_judge::{Blindness, Budget, Counts, InvalidPolicy, Judge, Kind, Measure, Policy, Standing, Window};
 
 fn window(epoch: u64, weight: u16, second: u64, canary: (u64, u64), stable: (u64, u64)) -> Window {
     Window {
@@ -80,10 +80,10 @@ fn nonsense_blinds_and_is_not_counted() {
 fn silence_towards_the_canary_hides_safe() {
     let mut judge = safe();
     for second in 10..19 {
-        judge.observe(&window(1, 1_000, second, (0, 0), (900, 1)));
+        judge.observe(&window(1, 1_000, second, (0, 0), (5, 0)));
         assert_eq!(kind(&judge), Kind::Safe, "second {second}");
     }
-    judge.observe(&window(1, 1_000, 19, (0, 0), (900, 1)));
+    judge.observe(&window(1, 1_000, 19, (0, 0), (5, 0)));
     assert_eq!(kind(&judge), Kind::NoTraffic);
     judge.blind(Blindness::Silence);
     assert_eq!(kind(&judge), Kind::Blind);
@@ -204,4 +204,15 @@ fn what_cannot_be_promised_is_refused() {
     assert_eq!(refuse(Policy { max_error_rate: Some(0.0), ..base }), InvalidPolicy::MaxErrorRate(0.0));
     assert!(matches!(refuse(Policy { alpha: f64::NAN, ..base }), InvalidPolicy::Alpha(_)));
     assert!(matches!(refuse(Policy { odds: f64::INFINITY, ..base }), InvalidPolicy::Odds(_)));
+    assert_eq!(refuse(Policy { not_slower_than: Some(0.99), ..base }), InvalidPolicy::NotSlowerThan(0.99));
+    assert!(matches!(refuse(Policy { not_slower_than: Some(f64::NAN), ..base }), InvalidPolicy::NotSlowerThan(_)));
+    for share in [0.0, 1.0, -0.1] {
+        assert_eq!(refuse(Policy { max_slow: Some(share), ..base }), InvalidPolicy::MaxSlow(share));
+    }
+    assert_eq!(refuse(Policy { metrics: 17, ..base }), InvalidPolicy::Metrics(17));
+    assert_eq!(refuse(Policy { cluster: 0.5, ..base }), InvalidPolicy::Cluster(0.5));
+    assert!(matches!(refuse(Policy { cluster: f64::NAN, ..base }), InvalidPolicy::Cluster(_)));
+    for budget in [Budget::Excess(0.0), Budget::Excess(f64::NAN), Budget::Excess(f64::INFINITY), Budget::Hard(0)] {
+        assert!(matches!(refuse(Policy { budget: Some(budget), ..base }), InvalidPolicy::Budget(_)), "{budget:?}");
+    }
 }

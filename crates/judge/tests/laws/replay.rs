@@ -1,6 +1,6 @@
 //! The same windows and marks give the same verdict, bit for bit, however often one looks.
 
-use davy_judge::{Blindness, Counts, Judge, Policy, Verdict, Window};
+use davy_judge::{Blindness, Budget, Counts, Details, Judge, Latencies, Pair, Policy, Verdict, Window};
 
 use crate::world::Random;
 
@@ -42,6 +42,50 @@ fn replay_gives_every_bit_again() {
                     for _ in 0..3 {
                         std::hint::black_box(judge.verdict());
                     }
+                }
+            }
+            text(&judge.verdict())
+        };
+        assert_eq!(play(false), play(false), "seed {seed}");
+        assert_eq!(play(false), play(true), "seed {seed}: a look changed something");
+    }
+}
+
+/// The same with everything that a policy may ask for.
+#[test]
+fn replay_gives_every_bit_again_with_everything_on() {
+    let policy = Policy {
+        not_slower_than: Some(1.25),
+        max_slow: Some(0.05),
+        max_error_rate: Some(0.05),
+        metrics: 2,
+        budget: Some(Budget::Excess(30.0)),
+        cluster: 1.5,
+        ..Policy::default()
+    };
+    for seed in 0..3 {
+        let play = |looks: bool| {
+            let mut random = Random(seed);
+            let mut judge = Judge::new(policy).expect("a valid policy");
+            for (position, window) in (0..).zip(windows(seed)) {
+                let mut draw = |n: u64| {
+                    let mut buckets = [0; 118];
+                    for _ in 0..n {
+                        buckets[random.binomial(90, 0.5) as usize] += 1;
+                    }
+                    (0..).zip(buckets).filter(|(_, count)| *count > 0).collect::<Vec<(u8, u64)>>()
+                };
+                let (canary, stable) = (draw(window.canary.n), draw(window.stable.n));
+                let slow = |n: u64| Counts::answered(n, n / 40);
+                let slow = Pair { canary: slow(window.canary.n), stable: slow(window.stable.n) };
+                let latency = Some(Latencies { canary: &canary, stable: &stable });
+                judge.observe_with(&window, &Details { latency, slow: Some(slow), ..Details::default() });
+                if position % 3 == 2 {
+                    let metric = Window { from_ms: window.from_ms - 400, ..window };
+                    judge.observe_metric((position % 2) as u8, &metric);
+                }
+                if looks {
+                    std::hint::black_box(judge.verdict());
                 }
             }
             text(&judge.verdict())

@@ -25,6 +25,28 @@ fn canaries_at_the_margin_rarely_pass() {
     }
 }
 
+/// The same at the margin that each weight has by itself: of 100 more than 15 have a chance below one in ten thousand.
+#[test]
+fn canaries_at_the_margin_of_their_weight_rarely_pass() {
+    let policy = Policy { relative: false, ..Policy::default() };
+    for weight in [100, 5_000, 9_000] {
+        for stable in [0.0, 0.05] {
+            let canary = stable + davy_judge::margin(weight);
+            let world = World {
+                traffic: 1_000,
+                stable,
+                canary,
+                policy,
+                steps: vec![weight],
+                deadline_ms: 60_000,
+                ..World::reference()
+            };
+            let passed: Vec<u64> = (0..100).filter(|seed| world.run(*seed).end == End::Promoted).collect();
+            assert!(passed.len() <= 15, "{weight}, stable fails {stable}; {} passed: seeds {passed:?}", passed.len());
+        }
+    }
+}
+
 #[test]
 fn a_bad_canary_is_caught_within_few_failures() {
     let world = World { canary: 0.05, steps: vec![100, 500, 2_500, 5_000], ..World::reference() };

@@ -1,6 +1,6 @@
 //! Laws of counting, over random inputs.
 
-use davy_judge::{Counts, Judge, Kind, Policy, Window};
+use davy_judge::{Counts, Details, Instance, Judge, Kind, Policy, Verdict, Window};
 use proptest::prelude::*;
 
 fn window(second: u64, weight: u16, canary: Counts, stable: Counts) -> Window {
@@ -128,7 +128,7 @@ proptest! {
             now += duration;
             let verdict = judge.verdict();
             let text = serde_json::to_string(&verdict).expect("JSON");
-            let back: davy_judge::Verdict = serde_json::from_str(&text).expect("nothing became null");
+            let back: Verdict = serde_json::from_str(&text).expect("nothing became null");
             prop_assert_eq!(back.kind, verdict.kind);
             prop_assert!(verdict.evidence.ln_e.is_finite());
             if let Some(promotion) = verdict.evidence.promotion {
@@ -137,6 +137,125 @@ proptest! {
             }
         }
     }
+}
+
+/// The window's counts dealt out to `hosts` instances of each version.
+fn dealt(window: &Window, hosts: u64) -> Vec<Instance> {
+    let deal = |counts: Counts, canary| {
+        (0..hosts).map(move |host| {
+            let part = |count: u64| count / hosts + u64::from(host < count % hosts);
+            let (n, admitted) = (part(counts.n), part(counts.admitted));
+            // What rounds to more failures than requests would be nonsense.
+            let x = part(counts.x).min(n);
+            Instance { id: host + 100 * u64::from(canary), canary, counts: Counts { n, x, admitted, repeated: 0 } }
+        })
+    };
+    deal(window.canary, true).chain(deal(window.stable, false)).collect()
+}
+
+proptest! {
+    /// Windows of a tenth of a second, with their instances in any order, are one of a second.
+    #[test]
+    fn instances_merge_as_counts_do(
+        seconds in prop::collection::vec(prop::collection::vec((counts(200), counts(2_000)), 10), 1..10),
+        hosts in 1..8_u64,
+        turn in 0..16_usize,
+    ) {
+        let (mut whole, mut parts) = (judge(Policy::default()), judge(Policy::default()));
+        for (second, tenths) in (0..).zip(&seconds) {
+            let mut sum: Vec<Instance> = Vec::new();
+            let mut total = (Counts::default(), Counts::default());
+            for (tenth, (canary, stable)) in (0..).zip(tenths) {
+                total = (total.0.plus(*canary), total.1.plus(*stable));
+                let from_ms = second * 1_000 + tenth * 100;
+                let part = Window { from_ms, to_ms: from_ms + 100, ..window(second, 2_000, *canary, *stable) };
+                let mut instances = dealt(&part, hosts);
+                for (place, instance) in instances.iter().enumerate() {
+                    match sum.get_mut(place) {
+                        Some(known) => known.counts = known.counts.plus(instance.counts),
+                        None => sum.push(*instance),
+                    }
+                }
+                let turn = turn % instances.len();
+                instances.rotate_left(turn);
+                parts.observe_with(&part, &Details { instances: &instances, ..Details::default() });
+            }
+            let window = window(second, 2_000, total.0, total.1);
+            whole.observe_with(&window, &Details { instances: &sum, ..Details::default() });
+            prop_assume!(total.0.n + total.1.n >= 100);
+        }
+        prop_assert_eq!(whole.verdict(), parts.verdict());
+    }
+
+    /// Instances label and hold back; they never change the evidence, and never make a verdict better.
+    #[test]
+    fn instances_change_no_evidence(
+        seconds in prop::collection::vec((counts(500), counts(5_000)), 1..30),
+        hosts in 1..20_u64,
+        policy in policies(),
+    ) {
+        let (mut with, mut without) = (judge(policy), judge(policy));
+        for (second, (canary, stable)) in (0..).zip(&seconds) {
+            let window = window(second, 2_000, *canary, *stable);
+            without.observe(&window);
+            with.observe_with(&window, &Details { instances: &dealt(&window, hosts), ..Details::default() });
+            let (with, without) = (with.verdict(), without.verdict());
+            prop_assert_eq!(with.evidence.ln_e, without.evidence.ln_e);
+            prop_assert_eq!(with.evidence.bounds, without.evidence.bounds);
+            prop_assert_eq!(with.evidence.promotion, without.evidence.promotion);
+            prop_assert!(with.kind == without.kind || (with.kind, without.kind) == (Kind::Undecided, Kind::Safe));
+        }
+    }
+
+    /// More failures of one version are more evidence against the process of [`davy_judge::relative`] at fixed requests.
+    #[test]
+    fn evidence_grows_with_each_failure(
+        n in (1..1_000_000_000_000_u64, 1..1_000_000_000_000_u64),
+        x in (0.0..1.0_f64, 0.0..1.0_f64),
+        odds in 1.0..100.0_f64,
+        ratio in 1.01..1_000.0_f64,
+    ) {
+        let x_c = ((n.0 as f64 * x.0) as u64).min(n.0 - 1);
+        let stable = Counts::answered(n.1, (n.1 as f64 * x.1) as u64);
+        let e = |x_c| davy_judge::relative::ln_e(&davy_judge::Pair { canary: Counts::answered(n.0, x_c), stable }, odds, ratio);
+        let (fewer, more) = (e(x_c), e(x_c + 1));
+        // What one failure adds can be less than the last digit of what all add.
+        prop_assert!(more >= fewer - 1e-15 * fewer.abs().max(more.abs()), "{} {}", fewer, more);
+    }
+}
+
+/// Impossible instances are left out, and one that comes and goes or a hundred of them break nothing.
+#[test]
+fn instances_may_be_many_or_mad() {
+    let mut judge = judge(Policy::default());
+    for second in 0..300 {
+        let window = window(second, 2_000, Counts::answered(200, 1), Counts::answered(800, 2));
+        let mut instances: Vec<Instance> = (0..100)
+            .map(|host| Instance {
+                id: host * second,
+                canary: host % 2 == 0,
+                counts: Counts::answered(10, u64::from(host == 3)),
+            })
+            .collect();
+        instances.push(Instance { id: 5, canary: true, counts: Counts { n: 1, x: 2, admitted: 1, repeated: 9 } });
+        instances.push(Instance { id: 6, canary: false, counts: Counts::answered(u64::MAX, u64::MAX) });
+        judge.observe_with(&window, &Details { instances: &instances, ..Details::default() });
+        let text = serde_json::to_string(&judge.verdict()).expect("JSON");
+        let _: Verdict = serde_json::from_str(&text).expect("nothing became null");
+    }
+}
+
+/// What was stored before these fields were known is read as "not known".
+#[test]
+fn old_records_are_read() {
+    let mut value = serde_json::to_value(judge(Policy::default()).verdict()).expect("JSON");
+    let evidence = value["evidence"].as_object_mut().expect("an object");
+    for field in ["bounds", "calibration", "sample_ratio", "single_instance"] {
+        assert!(evidence.remove(field).is_some(), "{field}");
+    }
+    let old: Verdict = serde_json::from_value(value).expect("an old record");
+    assert_eq!(old.evidence.calibration, davy_judge::Calibration::Unaudited);
+    assert_eq!((old.evidence.bounds.difference.low, old.evidence.bounds.difference.high), (-1.0, 1.0));
 }
 
 /// Weights 0.01 % and 99.99 % and empty versions.
@@ -171,4 +290,21 @@ fn late_failures_of_old_requests_fake_no_rate() {
         let verdict = judge.verdict();
         assert!(verdict.evidence.ln_e < 1.0, "second {second}: {}", verdict.because);
     }
+}
+
+/// Hours of windows of a tenth of a second give what one window gives: nothing drifts. (`n` is far from round in binary.)
+#[test]
+fn many_windows_are_one() {
+    let (mut one, mut many) = (judge(Policy::default()), judge(Policy::default()));
+    let windows = 200_000;
+    let part = (Counts::answered(10_007, 1), Counts::answered(90_001, 9));
+    for tenth in 0..windows {
+        let from_ms = tenth * 100;
+        many.observe(&Window { from_ms, to_ms: from_ms + 100, ..window(0, 1_000, part.0, part.1) });
+    }
+    for second in 0..windows / 10 {
+        let ten = |counts: Counts| Counts::answered(10 * counts.n, 10 * counts.x);
+        one.observe(&window(second, 1_000, ten(part.0), ten(part.1)));
+    }
+    assert_eq!(one.verdict(), many.verdict());
 }

@@ -6,9 +6,9 @@ use super::{
     own_program, port, private,
     protocol::{Phase, Private, Request, SPEC, Spec, Status, WORK, now},
 };
-use crate::sweep::{MARK, sweep};
+use crate::sweep::sweep;
 use davy_core::Timestamp;
-use davy_place::{Given, Mask, known, substitute};
+use davy_place::{Given, Mask, known, myself, substitute};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
@@ -293,7 +293,7 @@ impl Process {
             command.envs(given.paths(&secrets.to_string_lossy()));
         }
         // Last: no variable of the file's or the secrets' takes its place.
-        command.env(MARK, spec.id.as_str());
+        command.envs(myself(&spec.key, &spec.release, &spec.id));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

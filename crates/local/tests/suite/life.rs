@@ -172,7 +172,26 @@ async fn everything_is_stopped_without_a_server() {
     let left = down.leftovers().await.expect("listed");
     assert_eq!(left.len(), 3);
     assert!(left.iter().all(|leftover| leftover.processes.len() == 2), "{left:?}");
+    // As a server leaves them that is killed while it copies.
+    let copy = house.data().join("releases/web/.new-1");
+    fs::create_dir_all(house.data().join("instances/web-1/work")).expect("a folder");
+    fs::create_dir_all(copy.join("files")).expect("a folder");
     down.stop_all(GRACE).await.expect("stopped");
+    house.assert_nothing_left();
+    assert!(!copy.exists(), "an unfinished copy is left");
+}
+
+#[tokio::test]
+async fn an_order_under_way_starts_nothing_once_everything_is_stopped() {
+    let house = House::new();
+    let release = house.release(house.service()).await;
+    let order = house.order(&release, 50);
+    let stop = async {
+        eventually("the order has begun", || house.processes().len() > 2).await;
+        house.platform.stop_all(GRACE).await.expect("stopped");
+    };
+    let (ordered, ()) = tokio::join!(house.platform.ensure(&order), stop);
+    assert!(ordered.is_err_and(|error| error.to_string().contains("being stopped")));
     house.assert_nothing_left();
 }
 
@@ -182,7 +201,10 @@ async fn nothing_of_the_servers_environment_reaches_a_service() {
     let (_, instance) = house.run(house.service()).await;
     let environment = get(&instance, "/env");
     let names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-    let allowed = ["PATH", "HOME", "LANG", "TZ", "PORT", "HOUSE", "DAVY_INSTANCE"];
+    let own = ["DAVY_SERVICE", "DAVY_ENVIRONMENT", "DAVY_RELEASE", "DAVY_INSTANCE"];
+    assert!(environment.contains(&format!("DAVY_RELEASE={}\n", instance.release)), "{environment}");
+    assert!(own.iter().all(|name| names.contains(name)), "{names:?}");
+    let allowed = [["PATH", "HOME", "LANG", "TZ"].as_slice(), &["PORT", "HOUSE"], &own].concat();
     assert!(names.contains(&"PORT") && names.contains(&"HOUSE"), "{names:?}");
     // The tests themselves run with CARGO_* and NEXTEST_* set.
     assert!(names.iter().all(|name| allowed.contains(name)), "{names:?}");

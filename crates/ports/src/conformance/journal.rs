@@ -1,6 +1,6 @@
 //! The laws of a journal.
 
-use crate::{Batch, Entry, Journal, JournalError, Record};
+use crate::{Batch, Entry, Journal, JournalError, Measured, Record};
 use davy_core::{
     Actor, Cell, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey,
     ServiceName, Timestamp, Weight, Window, rollout::Event,
@@ -18,6 +18,7 @@ pub async fn journal<J: Journal>(make: impl AsyncFn() -> J) {
     all_or_none(&make().await).await;
     streams_apart(&make().await).await;
     paging(&make().await).await;
+    of_a_rollout(&make().await).await;
     racing(&make().await).await;
     evidence(&make().await).await;
     unreadable(&make().await).await;
@@ -54,6 +55,7 @@ fn batch(rollout: &str, number: u64, answered: u64) -> Batch {
         failures: Failures { status: 1, timeout: 0, refused: 2, reset: u64::MAX / 4 },
         repeated: number % 2,
         client_gone: 1,
+        slow: 2,
         latency: vec![(0, answered), (40, 1), (117, 3)],
     };
     Batch {
@@ -75,6 +77,7 @@ fn batch(rollout: &str, number: u64, answered: u64) -> Batch {
         },
         evidence: !number.is_multiple_of(2),
         blind: number.is_multiple_of(3).then(|| "the gateway said nothing, for 2 s".to_owned()),
+        metrics: vec![Measured { metric: 1, seen: Err("the server is away".to_owned()) }],
     }
 }
 
@@ -165,6 +168,20 @@ async fn streams_apart(journal: &impl Journal) {
     hashes.dedup();
     assert_eq!(hashes.len(), keys.len(), "the same event in two streams has two hashes");
     holds(journal, 6, 0).await;
+}
+
+async fn of_a_rollout(journal: &impl Journal) {
+    let (one, two) = (key("logo", "production"), key("shop", "staging"));
+    let mut appended = journal.append(&one, 0, &entries(0..8)).await.expect("one");
+    appended.extend(journal.append(&two, 0, &entries(8..12)).await.expect("two"));
+    appended.extend(journal.append(&one, 8, &entries(12..20)).await.expect("one, again"));
+    for name in ["rollout-1", "rollout-2", "none"] {
+        let rollout = RolloutId::new(name);
+        let own: Vec<Record> =
+            appended.iter().filter(|record| record.entry.rollout.as_ref() == Some(&rollout)).cloned().collect();
+        assert_eq!(own.is_empty(), name == "none");
+        assert_eq!(journal.rollout(&rollout).await.expect("a rollout"), own, "all its events, in order, and no other");
+    }
 }
 
 async fn paging(journal: &impl Journal) {
