@@ -2,14 +2,13 @@
 
 use crate::{
     clock::now,
-    past::{Past, Service, Summary},
+    past::{Known, Service, Summary},
     rate::{self, Rate},
-    reconciler::{Live, Message, Ports, Reconciler, davy, write_report},
-    store::BatchesDigest,
+    reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
 };
 use davy_core::{
     Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Workload,
-    rollout::{Cause, Command, Event, Outcome, Refusal, Request, RequestKind, Rollout, Sight},
+    rollout::{Cause, Command, Event, Outcome, Phase, Refusal, Request, RequestKind},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
@@ -27,6 +26,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
+/// The longest wait for what is new in the journal, for those who only look on.
+const READ: Duration = Duration::from_secs(1);
 
 /// As many releases of a service are kept for a rollback as places keep.
 const RELEASES: usize = 10;
@@ -35,7 +36,7 @@ const RELEASES: usize = 10;
 pub struct Engine {
     ports: Ports,
     services: Mutex<BTreeMap<ServiceKey, Handle>>,
-    past: Arc<tokio::sync::Mutex<Past>>,
+    past: Arc<Known>,
     written: watch::Sender<u64>,
 }
 
@@ -122,8 +123,11 @@ impl Engine {
     pub async fn start(ports: Ports) -> Result<Self, EngineError> {
         let (services, past) = Default::default();
         let engine = Self { ports, services, past, written: watch::Sender::new(0) };
-        for (key, service) in engine.past().await?.services() {
-            engine.adopt(key, service.clone());
+        engine.past.read(&*engine.ports.journal).await?;
+        let services: Vec<_> =
+            engine.past.now().services().map(|(key, service)| (key.clone(), service.clone())).collect();
+        for (key, service) in services {
+            engine.adopt(&key, service);
         }
         Ok(engine)
     }
@@ -137,52 +141,24 @@ impl Engine {
         if let Some(handle) = services.get(key) {
             return handle.clone();
         }
-        let Service { state, position, sequence } = known;
+        let sequence = known.sequence;
         self.written.send_if_modified(|seen| {
             *seen = sequence.max(*seen);
             true
         });
         let (sender, mailbox) = mpsc::unbounded_channel();
-        let unseen = || "not looked at yet".to_owned();
-        let live = watch::Sender::new(Live {
-            key: key.clone(),
-            state: state.clone(),
-            instances: Vec::new(),
-            serving: None,
-            unseen: Some(unseen()),
-            verdict: None,
-            observed: None,
-            seen: Default::default(),
-            metrics: Vec::new(),
-            stuck: None,
-            sequence,
-        });
+        let live = watch::Sender::new(Live::unseen(key.clone(), known.state.clone(), sequence));
         let reverting = Arc::new(AtomicBool::new(false));
         let handle = Handle { sender: sender.clone(), live: live.subscribe(), reverting: reverting.clone() };
-        let reconciler = Reconciler {
-            key: key.clone(),
+        let shared = Shared {
             ports: self.ports.clone(),
             past: self.past.clone(),
-            state,
-            position,
-            sequence,
-            mailbox,
             sender,
             live,
             written: self.written.clone(),
             reverting,
-            collector: None,
-            windows: None,
-            readings: None,
-            listening_since: now(),
-            unstored: Default::default(),
-            unwritten: None,
-            digest: BatchesDigest::new(),
-            instances: Sight::Unseen { why: unseen() },
-            router: Sight::Unseen { why: unseen() },
-            renewed: None,
-            decided_at: None,
         };
+        let reconciler = Reconciler::new(key.clone(), known, mailbox, shared);
         tokio::spawn(reconciler.run());
         services.insert(key.clone(), handle.clone());
         handle
@@ -253,14 +229,17 @@ impl Engine {
         self.command(&handle, command, by).await
     }
 
-    /// Puts traffic back without asking anybody; whether it did.
+    /// Puts traffic back without asking anybody, during a trial or a bake; whether it did.
     async fn revert_now(&self, handle: &Handle, cause: Cause) -> bool {
-        let (key, on_trial) = {
+        let (key, back) = {
             let live = handle.live.borrow();
-            let on_trial = live.state.rollout.as_ref().is_some_and(Rollout::is_forward) && live.state.leased();
-            (live.key.clone(), on_trial)
+            let back = live.state.rollout.as_ref().is_some_and(|rollout| match rollout.is_forward() {
+                true => live.state.leased(),
+                false => rollout.ending.is_none() && matches!(rollout.phase, Phase::Baking { .. }),
+            });
+            (live.key.clone(), back)
         };
-        if !on_trial {
+        if !back {
             return false;
         }
         handle.reverting.store(true, Ordering::SeqCst);
@@ -296,9 +275,14 @@ impl Engine {
             (rollout.map(|rollout| rollout.request.rollout.clone()), stable, from)
         };
         let named = |release: &Release| to.as_ref().is_none_or(|to| release.id == *to);
-        let summaries = self.history(Some(key)).await?;
         let serving = |release: &Release| Some(&release.id) == stable.as_ref();
         let under_way = current.is_some() && from.as_ref().is_some_and(named);
+        if let Some(current) = current.as_ref().filter(|_| under_way)
+            && self.revert_now(&handle, Cause::Rollback { by: by.clone() }).await
+        {
+            return Ok(current.clone());
+        }
+        let summaries = self.history(Some(key)).await;
         let release = match (&from, under_way) {
             (Some(release), true) => release.clone(),
             _ => summaries
@@ -325,13 +309,15 @@ impl Engine {
     pub async fn pins(&self) -> Result<BTreeSet<(SecretName, Pin)>, EngineError> {
         let mut releases: Vec<Release> = Vec::new();
         let mut tokens: Vec<davy_core::Secret> = Vec::new();
+        // A value goes only if it is certain that nobody needs it.
+        self.past.read(&*self.ports.journal).await?;
         for live in self.live() {
             let requests = live.state.rollout.iter().map(|rollout| &rollout.request).chain(&live.state.queued);
             let sources = requests.filter_map(|request| request.policy.analysis.source.as_ref());
             tokens.extend(sources.filter_map(|source| source.token.clone()));
             let mut kept: Vec<Release> = live.state.wanted().into_iter().map(|(release, _)| release.clone()).collect();
             kept.extend(live.state.queued.map(|request| request.release));
-            let past = self.history(Some(&live.key)).await?.into_iter().map(|summary| summary.release);
+            let past = self.history(Some(&live.key)).await.into_iter().map(|summary| summary.release);
             let mut newest: Vec<Release> = Vec::new();
             for release in past {
                 if newest.len() < RELEASES && !newest.iter().any(|other| other.id == release.id) {
@@ -356,7 +342,7 @@ impl Engine {
             live.state.stable.as_ref().or(rollout).cloned()
         };
         let release = release.ok_or(Refusal::NothingServes)?;
-        let last = self.history(Some(key)).await?.into_iter().find(|summary| summary.release.id == release.id);
+        let last = self.history(Some(key)).await.into_iter().find(|summary| summary.release.id == release.id);
         let policy = match last {
             Some(last) => self.policy_of(&last.rollout).await?,
             None => Policy::default(),
@@ -398,31 +384,30 @@ impl Engine {
         self.handle_of(rollout).map(|handle| handle.live.borrow().clone())
     }
 
-    /// Every rollout of a service, or of all: the newest first.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn history(&self, key: Option<&ServiceKey>) -> Result<Vec<Summary>, EngineError> {
-        let past = self.past().await?;
-        let mut summaries: Vec<Summary> = past.of(key).cloned().collect();
+    /// Every rollout of a service, or of all: the newest first. While the journal cannot be read, what is known of them.
+    pub async fn history(&self, key: Option<&ServiceKey>) -> Vec<Summary> {
+        self.refresh().await;
+        let mut summaries: Vec<Summary> = self.past.now().of(key).cloned().collect();
         summaries.sort_by(|a, b| b.rollout.cmp(&a.rollout));
-        Ok(summaries)
+        summaries
     }
 
     /// One rollout, past or present.
     ///
     /// # Errors
-    /// When it is unknown or the journal cannot be read.
+    /// When it is unknown.
     pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
-        let past = self.past().await?;
-        past.rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+        self.refresh().await;
+        self.past.now().rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
     }
 
-    /// The past as it is written now: what was read of it before is not read again.
-    async fn past(&self) -> Result<tokio::sync::MutexGuard<'_, Past>, EngineError> {
-        let mut past = self.past.lock().await;
-        past.read(&*self.ports.journal).await?;
-        Ok(past)
+    /// Reads what is new in the journal, if it can be read soon: who looks on while it cannot sees what is known.
+    async fn refresh(&self) {
+        match tokio::time::timeout(READ, self.past.read(&*self.ports.journal)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what is new in the journal could not be read"),
+            Err(_) => tracing::warn!("what is new in the journal could not be read in time"),
+        }
     }
 
     /// The events of one rollout.

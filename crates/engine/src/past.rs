@@ -6,7 +6,10 @@ use davy_core::{
     rollout::{Ended, Event, Outcome, RequestKind, State},
 };
 use davy_ports::{Journal, JournalError, Record};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// One rollout in the past or present.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +44,32 @@ pub struct Past {
     services: BTreeMap<ServiceKey, (Service, Vec<Summary>)>,
 }
 
+/// The past as it is known to all: nobody waits for another one's reading.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Past>);
+
+impl Known {
+    /// What is known now.
+    pub(crate) fn now(&self) -> MutexGuard<'_, Past> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; what was read stays.
+    pub(crate) async fn read(&self, journal: &dyn Journal) -> Result<(), JournalError> {
+        loop {
+            let known = self.now().sequence;
+            let records = journal.after(known, PAGE).await?;
+            self.now().add_all(&records);
+            if records.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// One service in one environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Service {
@@ -60,9 +89,18 @@ impl Past {
     pub async fn read(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
         loop {
             let records = journal.after(self.sequence, PAGE).await?;
-            records.iter().for_each(|record| self.add(record));
+            self.add_all(&records);
             if records.len() < PAGE {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Adds what comes after what is known.
+    fn add_all(&mut self, records: &[Record]) {
+        for record in records {
+            if record.sequence > self.sequence {
+                self.add(record);
             }
         }
     }

@@ -14,8 +14,8 @@ pub trait Journal: Send + Sync {
         entries: &'a [Entry],
     ) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
 
-    /// Every event of a stream, in order.
-    fn stream<'a>(&'a self, stream: &'a ServiceKey) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
+    /// Every event of a stream after a position, in order; all of them after 0.
+    fn stream<'a>(&'a self, stream: &'a ServiceKey, after: u64) -> Boxed<'a, Result<Vec<Record>, JournalError>>;
 
     /// Every event of a rollout, in order.
     fn rollout<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Record>, JournalError>>;

@@ -145,7 +145,7 @@ async fn rollouts(
     Extension(caller): Extension<Caller>,
     Query(which): Query<Which>,
 ) -> Answer<Vec<wire::Rollout>> {
-    let all = shared.engine.history(None).await?;
+    let all = shared.engine.history(None).await;
     let fits = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let list = all
         .iter()
@@ -229,7 +229,7 @@ async fn service(
 ) -> Answer<wire::ServiceDetail> {
     let key = key(&environment, &service)?;
     let live = shared.engine.service(&key).ok_or(davy_engine::EngineError::NoService(key.clone()))?;
-    let last = shared.engine.history(Some(&key)).await?;
+    let last = shared.engine.history(Some(&key)).await;
     let rollouts = last.iter().take(ROLLOUTS).map(|summary| view(&shared.engine, summary)).collect();
     Ok(Json(wire::ServiceDetail::of(&live, rollouts)))
 }

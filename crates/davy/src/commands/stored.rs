@@ -34,7 +34,7 @@ pub(crate) async fn find(data: Option<&Path>, rollout: Option<String>) -> Result
     let wanted = rollout.map(RolloutId::new);
     let mut found: Option<(Timestamp, Request, Vec<Record>)> = None;
     for key in journal.streams().await.map_err(|error| unread(&error))? {
-        let records = journal.stream(&key).await.map_err(|error| unread(&error))?;
+        let records = journal.stream(&key, 0).await.map_err(|error| unread(&error))?;
         let requested = records.iter().rev().find_map(|record| match &record.entry.event {
             Event::RolloutRequested { request } if wanted.as_ref().is_none_or(|wanted| request.rollout == *wanted) => {
                 Some((record.entry.at, request.clone()))

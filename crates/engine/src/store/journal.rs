@@ -249,8 +249,8 @@ impl Journal for Store {
         })
     }
 
-    fn stream<'a>(&'a self, stream: &'a ServiceKey) -> Boxed<'a, Result<Vec<Record>, JournalError>> {
-        Box::pin(async move { read::stream(&self.readers, &self.place, stream).await })
+    fn stream<'a>(&'a self, stream: &'a ServiceKey, after: u64) -> Boxed<'a, Result<Vec<Record>, JournalError>> {
+        Box::pin(async move { read::stream(&self.readers, &self.place, stream, after).await })
     }
 
     fn rollout<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Record>, JournalError>> {

@@ -15,12 +15,20 @@ use davy_ports::{Batch, Entry, JournalError, Record};
 const READ_EVENTS: &str = "read the journal";
 const READ_EVIDENCE: &str = "read evidence";
 
-/// Every event of a stream.
-pub(super) async fn stream(pool: &Pool, place: &Place, key: &ServiceKey) -> Result<Vec<Record>, JournalError> {
+/// Every event of a stream after a position.
+pub(super) async fn stream(
+    pool: &Pool,
+    place: &Place,
+    key: &ServiceKey,
+    after: u64,
+) -> Result<Vec<Record>, JournalError> {
+    // No position is above what a database can hold.
+    let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
     let rows = sql("SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash \
-         FROM event e JOIN stream s ON s.id = e.stream WHERE s.environment = $1 AND s.service = $2 ORDER BY e.position")
+         FROM event e JOIN stream s ON s.id = e.stream WHERE s.environment = $1 AND s.service = $2 AND e.position > $3 ORDER BY e.position")
     .bind(key.environment.as_str())
     .bind(key.service.as_str())
+    .bind(after)
     .fetch_all(pool)
     .await
     .map_err(|error| place.explain(READ_EVENTS, &error))?;

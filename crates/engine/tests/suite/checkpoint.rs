@@ -36,7 +36,7 @@ impl House {
     }
 
     async fn events(&self, service: &str, by: &str, count: u64) {
-        let at = self.journal.stream(&key(service)).await.unwrap().len() as u64;
+        let at = self.journal.stream(&key(service), 0).await.unwrap().len() as u64;
         let entry = |number| Entry {
             at: Timestamp(number * 1000),
             by: Actor::new(by),

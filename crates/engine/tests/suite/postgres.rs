@@ -95,10 +95,10 @@ async fn a_server_that_comes_back_is_used_again_and_nothing_acknowledged_is_lost
     let refused = journal.append(&key("logo"), 1, &[applied(2)]).await;
     let Err(JournalError::Unavailable { why }) = refused else { panic!("{refused:?}") };
     assert!(why.contains("postgres://davy@") && why.contains("/d0"), "{why}");
-    assert!(journal.stream(&key("logo")).await.is_err());
+    assert!(journal.stream(&key("logo"), 0).await.is_err());
     server.again();
     appended.extend(journal.append(&key("logo"), 1, &[applied(2)]).await.expect("it needs no restart"));
-    assert_eq!(journal.stream(&key("logo")).await.unwrap(), appended);
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap(), appended);
     assert_eq!(journal.verify().await.unwrap().broken, []);
 }
 
@@ -166,7 +166,7 @@ async fn a_connection_lost_at_the_commit_leaves_the_outcome_open_until_it_is_rea
     let relay = Relay::start(server.socket());
     let journal = Store::connect(&relay.url("d0")).await.unwrap();
     for (how, there) in [(BEHIND, 1), (BEFORE, 0)] {
-        let stands_at = journal.stream(&key("logo")).await.unwrap().len() as u64;
+        let stands_at = journal.stream(&key("logo"), 0).await.unwrap().len() as u64;
         relay.cut.store(how, Ordering::SeqCst);
         let lost = journal.append(&key("logo"), stands_at, &[applied(7)]).await;
         assert!(matches!(&lost, Err(JournalError::Unknown { .. })), "neither yes nor no: {lost:?}");
@@ -175,7 +175,7 @@ async fn a_connection_lost_at_the_commit_leaves_the_outcome_open_until_it_is_rea
             1 => assert_eq!(again, Err(JournalError::Conflict { expected: stands_at, stands_at: stands_at + 1 })),
             _ => assert_eq!(again.expect("nothing stands in its way").len(), 1),
         }
-        assert_eq!(direct.stream(&key("logo")).await.unwrap().len() as u64, stands_at + 1, "once, not twice");
+        assert_eq!(direct.stream(&key("logo"), 0).await.unwrap().len() as u64, stands_at + 1, "once, not twice");
         assert_eq!(direct.verify().await.unwrap().broken, []);
     }
 }
@@ -195,7 +195,7 @@ async fn a_writer_that_holds_the_lock_delays_writers_and_no_reader() {
     let refused = tokio::time::timeout(Duration::from_secs(60), journal.append(&key("logo"), 1, &[applied(2)])).await;
     let Ok(Err(JournalError::Unavailable { why })) = refused else { panic!("{refused:?}") };
     assert!(why.contains("pg_stat_activity"), "{why}");
-    assert_eq!(journal.stream(&key("logo")).await.unwrap().len(), 1, "reads go on");
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len(), 1, "reads go on");
     holder.kill().unwrap();
     holder.wait().unwrap();
     server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
@@ -245,6 +245,6 @@ async fn a_database_that_comes_back_older_is_not_written_to() {
     }
     let refused = journal.append(&key("logo"), 4, &[applied(9)]).await;
     assert!(matches!(refused, Err(JournalError::Older { seen: 3, ends_at: 4, .. })), "{refused:?}");
-    assert_eq!(journal.stream(&key("logo")).await.unwrap().len(), 4, "it can be read");
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len(), 4, "it can be read");
     other.append(&key("logo"), 1, &[applied(2)]).await.expect("the backup is a journal");
 }

@@ -154,7 +154,7 @@ async fn what_was_appended_is_there_after_a_restart_and_only_its_owner_reads_it(
     }
     journal.close().await;
     let journal = Store::open(&file(&folder)).await.unwrap();
-    assert_eq!(journal.stream(&key("logo")).await.unwrap(), appended);
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap(), appended);
     let next = journal.append(&key("logo"), 2, &[applied(3)]).await.unwrap();
     assert_eq!(next[0].sequence, appended[1].sequence + 1);
     assert_eq!(journal.verify().await.unwrap().broken, []);
@@ -168,7 +168,7 @@ async fn writer() {
     let writers = ["logo", "shop"].map(|service| {
         let journal = journal.clone();
         tokio::spawn(async move {
-            let mut position = journal.stream(&key(service)).await.unwrap().len() as u64;
+            let mut position = journal.stream(&key(service), 0).await.unwrap().len() as u64;
             // It is killed long before.
             while position < 1_000_000 {
                 let some = [applied(position + 1), applied(position + 2), applied(position + 3)];
@@ -207,7 +207,7 @@ async fn an_acknowledged_append_outlives_kill_9() {
             let words: Vec<&str> = line.split(' ').collect();
             match *words.as_slice() {
                 ["appended", service, position, hash] => {
-                    let records = journal.stream(&key(service)).await.unwrap();
+                    let records = journal.stream(&key(service), 0).await.unwrap();
                     let position: usize = position.parse().unwrap();
                     let record = records.get(position - 1).unwrap_or_else(|| panic!("round {round}: {line} is lost"));
                     assert_eq!(record.hash, hash, "round {round}: {line}");
@@ -438,13 +438,13 @@ async fn a_locked_file_delays_writers_and_no_reader() {
         }
     });
     let bounded = |what| tokio::time::timeout(Duration::from_secs(60), what);
-    assert_eq!(journal.stream(&key("logo")).await.unwrap(), appended, "reads go on");
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap(), appended, "reads go on");
     assert_eq!(journal.after(0, 10).await.unwrap(), appended);
     assert_eq!(journal.verify().await.unwrap().broken, []);
     let reader = Store::open_read_only(&path).await.unwrap();
     assert_eq!(reader.streams().await.unwrap(), [key("logo")], "so do new readers");
     let restarted = Store::open(&path).await.expect("a server can start meanwhile");
-    assert_eq!(restarted.stream(&key("logo")).await.unwrap(), appended);
+    assert_eq!(restarted.stream(&key("logo"), 0).await.unwrap(), appended);
     for refused in bounded(waiting).await.expect("a write is bounded").unwrap() {
         let Err(JournalError::Unavailable { why }) = refused else { panic!("{refused:?}") };
         assert!(why.contains("locked") || why.contains("earlier writes"), "{why}");
@@ -472,7 +472,7 @@ async fn an_append_succeeds_when_the_lock_goes_in_time() {
         // A machine that took two seconds to end the other process; then nothing was appended.
         Err(error) => {
             assert!(matches!(error, JournalError::Unavailable { .. }), "{error}");
-            assert_eq!(journal.stream(&key("logo")).await.unwrap(), []);
+            assert_eq!(journal.stream(&key("logo"), 0).await.unwrap(), []);
         }
     }
 }
@@ -483,7 +483,7 @@ async fn a_dropped_append_is_whole_or_not_there() {
     let folder = TempDir::new().unwrap();
     let journal = Store::open(&file(&folder)).await.unwrap();
     for round in 0..200_u64 {
-        let stands_at = journal.stream(&key("logo")).await.unwrap().len() as u64;
+        let stands_at = journal.stream(&key("logo"), 0).await.unwrap().len() as u64;
         let entries = [applied(1), applied(2)];
         let key = key("logo");
         let append = journal.append(&key, stands_at, &entries);
@@ -491,7 +491,7 @@ async fn a_dropped_append_is_whole_or_not_there() {
     }
     // Behind every write that was left alone.
     journal.store(&batch(1)).await.unwrap();
-    assert_eq!(journal.stream(&key("logo")).await.unwrap().len() % 2, 0);
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len() % 2, 0);
     assert_eq!(journal.verify().await.unwrap().broken, []);
 }
 
@@ -574,7 +574,7 @@ async fn a_damaged_file_says_what_to_do() {
         Err(_) => false,
     };
     assert!(told, "{verified:?}");
-    let read = journal.stream(&key("logo")).await;
+    let read = journal.stream(&key("logo"), 0).await;
     assert!(matches!(&read, Err(JournalError::Damaged { why }) if why.contains("backup")), "{read:?}");
 }
 
@@ -599,7 +599,7 @@ async fn filler() {
         }
     }
     let why = refused.remove(0);
-    assert_eq!(journal.stream(&key("logo")).await.unwrap().len() as u64, position, "reads go on");
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len() as u64, position, "reads go on");
     say(&format!("full {position} {why}"));
 }
 
@@ -638,7 +638,7 @@ async fn a_journal_of_the_first_format_goes_on_with_all_that_is_in_it() {
     let error = Store::open_read_only(&file(&folder)).await.err().unwrap().to_string();
     assert!(error.contains("`davy up` brings it up to date"), "{error}");
     let journal = Store::open(&file(&folder)).await.unwrap();
-    assert_eq!(journal.stream(&key("logo")).await.unwrap().len(), 2);
+    assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len(), 2);
     assert_eq!(journal.verify().await.unwrap().broken, []);
     assert_eq!(journal.deeds().await.unwrap(), (Vec::new(), true));
     journal.append(&key("logo"), 2, &[applied(3)]).await.unwrap();

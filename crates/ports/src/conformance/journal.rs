@@ -100,7 +100,7 @@ fn follows(records: &[Record]) {
 
 async fn empty(journal: &impl Journal) {
     let nothing: [Record; 0] = [];
-    assert_eq!(journal.stream(&key("logo", "production")).await.expect("an unknown stream is empty"), nothing);
+    assert_eq!(journal.stream(&key("logo", "production"), 0).await.expect("an unknown stream is empty"), nothing);
     assert_eq!(journal.after(0, 10).await.expect("nothing happened"), nothing);
     assert_eq!(journal.streams().await.expect("no streams"), []);
     assert_eq!(journal.evidence(&RolloutId::new("none")).await.expect("no evidence"), []);
@@ -117,7 +117,7 @@ async fn appends(journal: &impl Journal) {
     follows(&appended);
     assert_eq!(appended.iter().map(|record| record.entry.clone()).collect::<Vec<_>>(), entries(0..4));
     assert!(appended.iter().all(|record| record.stream == key));
-    assert_eq!(journal.stream(&key).await.expect("the stream"), appended, "what is read is what was appended");
+    assert_eq!(journal.stream(&key, 0).await.expect("the stream"), appended, "what is read is what was appended");
     holds(journal, 4, 0).await;
 }
 
@@ -141,7 +141,7 @@ async fn all_or_none(journal: &impl Journal) {
     let many = journal.append(&key, 0, &entries(0..500)).await.expect("many at once");
     follows(&many);
     journal.append(&key, 400, &entries(500..600)).await.expect_err("a conflict appends none of them");
-    assert_eq!(journal.stream(&key).await.expect("the stream"), many);
+    assert_eq!(journal.stream(&key, 0).await.expect("the stream"), many);
     holds(journal, 500, 0).await;
 }
 
@@ -159,7 +159,7 @@ async fn streams_apart(journal: &impl Journal) {
     });
     let mut hashes = Vec::new();
     for (index, key) in keys.iter().enumerate() {
-        let records = journal.stream(key).await.expect("a stream");
+        let records = journal.stream(key, 0).await.expect("a stream");
         assert_eq!(records.len(), index + 1);
         follows(&records);
         hashes.push(records[0].hash.clone());
@@ -232,7 +232,7 @@ async fn racing(journal: &impl Journal) {
     won.sort_by_key(|record| record.position);
     follows(&won);
     assert_eq!(won.len() as u64, WRITERS * EACH as u64);
-    assert_eq!(journal.stream(key).await.expect("the stream"), won, "exactly one writer wins each position");
+    assert_eq!(journal.stream(key, 0).await.expect("the stream"), won, "exactly one writer wins each position");
     holds(journal, WRITERS * EACH as u64, 0).await;
 }
 
@@ -284,7 +284,7 @@ async fn unreadable(journal: &impl Journal) {
     request.policy.analysis.alpha = f64::NAN;
     let refused = journal.append(&key, 1, &[applied(1), entry(request)]).await;
     assert!(matches!(refused, Err(JournalError::Damaged { .. })), "what cannot be read again is refused: {refused:?}");
-    let records = journal.stream(&key).await.expect("the stream");
+    let records = journal.stream(&key, 0).await.expect("the stream");
     assert_eq!(records.into_iter().map(|record| record.entry).collect::<Vec<_>>(), [good]);
     holds(journal, 1, 0).await;
 }

@@ -1,0 +1,54 @@
+//! Reports, written beside.
+
+use super::{Ports, Reconciler};
+use crate::{past::Known, report};
+use davy_core::RolloutId;
+use std::{path::PathBuf, time::Duration};
+
+/// The longest that the writing of a report may take.
+const REPORT: Duration = Duration::from_secs(30);
+
+impl Reconciler {
+    /// Asks for a rollout's report. One that waits is written once, however often it was asked for.
+    pub(super) fn report(&mut self, rollout: Option<RolloutId>) {
+        if let Some(rollout) = rollout.filter(|rollout| !self.unreported.contains(rollout)) {
+            self.unreported.push_back(rollout);
+        }
+    }
+
+    /// Begins the next report, once everything that it tells of is stored.
+    pub(super) fn write_report(&mut self) {
+        if self.reporting.is_some() || !self.unstored.is_empty() || self.writing.is_some() {
+            return;
+        }
+        let Some(rollout) = self.unreported.pop_front() else { return };
+        let (ports, past) = (self.ports.clone(), self.past.clone());
+        self.reporting = Some(tokio::spawn(async move {
+            let written = tokio::time::timeout(REPORT, write(&ports, &past, &rollout)).await;
+            match written.unwrap_or_else(|_| Err(format!("it took longer than {REPORT:?}"))) {
+                Ok(path) => tracing::info!(%rollout, path = %path.display(), "report written"),
+                Err(why) => tracing::warn!(%rollout, why, "the report could not be written"),
+            }
+        }));
+    }
+}
+
+/// Writes `deployment_report.md` of a rollout and says where.
+///
+/// # Errors
+/// In words, when the journal cannot be read or the file cannot be written.
+pub(crate) async fn write(ports: &Ports, past: &Known, rollout: &RolloutId) -> Result<PathBuf, String> {
+    let records = ports.journal.rollout(rollout).await.map_err(|error| error.to_string())?;
+    let batches = ports.journal.evidence(rollout).await.map_err(|error| error.to_string())?;
+    past.read(&*ports.journal).await.map_err(|error| error.to_string())?;
+    let text = report::report(&past.now(), &records, rollout, &batches).ok_or("the journal does not know it")?;
+    let folder = ports.reports.join(rollout.as_str());
+    let path = folder.join("deployment_report.md");
+    let file = path.clone();
+    let written = move || std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text));
+    match tokio::task::spawn_blocking(written).await {
+        Ok(Ok(())) => Ok(path),
+        Ok(Err(error)) => Err(format!("write {}: {error}", path.display())),
+        Err(error) => Err(format!("write {}: {error}", path.display())),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a reconciler shows of itself.
+
+use super::Reconciler;
+use crate::evidence::{Collector, MetricSeen, Seen};
+use davy_core::{
+    Instance, ServiceKey, Serving, Weight,
+    rollout::{Outcome, Phase, Sight, State},
+};
+use davy_judge::Verdict;
+
+/// A service as it was last seen.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Which service.
+    pub key: ServiceKey,
+    /// Where it stands.
+    pub state: State,
+    /// The instances last seen.
+    pub instances: Vec<Instance>,
+    /// What the router serves, when it could be asked.
+    pub serving: Option<Serving>,
+    /// Why the router could not be asked.
+    pub unseen: Option<String>,
+    /// The verdict now, on trial.
+    pub verdict: Option<Verdict>,
+    /// The canary's observed share in the present epoch, with the requests it rests on.
+    pub observed: Option<(Weight, u64)>,
+    /// What was seen of canary and stable in the rollout, and of the canary aside: matched requests and copies.
+    pub seen: (Seen, Seen, Seen),
+    /// What was read of the service's own metrics in the rollout.
+    pub metrics: Vec<MetricSeen>,
+    /// Why nothing can be written, while nothing can.
+    pub stuck: Option<String>,
+    /// The last record's sequence number.
+    pub sequence: u64,
+}
+
+impl Live {
+    /// A service that was not looked at yet.
+    pub(crate) fn unseen(key: ServiceKey, state: State, sequence: u64) -> Self {
+        Self {
+            key,
+            state,
+            instances: Vec::new(),
+            serving: None,
+            unseen: Some("not looked at yet".to_owned()),
+            verdict: None,
+            observed: None,
+            seen: Default::default(),
+            metrics: Vec::new(),
+            stuck: None,
+            sequence,
+        }
+    }
+}
+
+impl Reconciler {
+    pub(super) fn publish(&self) {
+        let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed));
+        let routed = traffic.map(|traffic| (traffic.canary, traffic.canary + traffic.stable));
+        let on_trial = self.state.rollout.as_ref().is_some_and(|rollout| {
+            matches!(rollout.phase, Phase::Holding { .. } | Phase::Shifting { .. } | Phase::Baking { .. })
+        });
+        self.live.send_replace(Live {
+            key: self.key.clone(),
+            state: self.state.clone(),
+            instances: self.instances.seen().cloned().unwrap_or_default(),
+            serving: self.router.seen().cloned().flatten(),
+            unseen: match &self.router {
+                Sight::Unseen { why } => Some(why.clone()),
+                Sight::Seen(_) => None,
+            },
+            verdict: self.collector.as_ref().and_then(Collector::verdict),
+            observed: routed
+                .filter(|(_, all)| on_trial && *all > 0)
+                .map(|(canary, all)| (Weight::share(canary, all), all)),
+            seen: self.collector.as_ref().map(Collector::seen).unwrap_or_default(),
+            metrics: self.collector.as_ref().map(Collector::metrics).unwrap_or_default(),
+            stuck: self.unwritten.why().or_else(|| self.unkept.why()),
+            sequence: self.sequence,
+        });
+    }
+}
+
+/// The word of an outcome that a rollout has reached for those who wait for it: promotion ends the wait, not the bake.
+#[must_use]
+pub fn reached(state: &State) -> Option<Outcome> {
+    state.rollout.as_ref().filter(|rollout| rollout.promoted).map(|_| Outcome::Promoted)
+}
