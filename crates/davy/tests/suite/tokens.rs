@@ -266,7 +266,7 @@ fn a_token_that_is_revoked_ends_what_it_follows_and_one_that_holds_aborts_while_
     let aborted = host.davy(&["rollout", "abort", "--token-file", path]);
     assert_eq!(aborted.status.code(), Some(0), "{}", text(&aborted));
     host.until("back", |status| status["router"].as_str().is_some_and(|router| router.contains("stable alone")));
-    assert!(!host.status()["stuck"].is_null(), "nothing can be written meanwhile");
+    host.until("nothing can be written meanwhile", |status| !status["stuck"].is_null());
     runtime.block_on(async { sqlx::Connection::close(holder).await }).expect("let go");
     let over = host.until("over", |status| status["state"] == "aborted");
     assert!(over["why"].as_str().is_some_and(|why| why.contains("ci asked")), "{over:#}");

@@ -137,7 +137,7 @@ pub(crate) struct Reconciler {
 
 /// What happened.
 enum Woken {
-    Message(Option<Message>),
+    Message(Option<Box<Message>>),
     Window(Result<Window, Error>),
     Reading(Reading),
     Written(Result<write::Written, tokio::task::JoinError>),
@@ -201,7 +201,7 @@ impl Reconciler {
             let woken = tokio::select! {
                 biased;
                 written = ended(self.writing.as_mut().map(|writing| &mut writing.task)) => Woken::Written(written),
-                message = self.mailbox.recv() => Woken::Message(message),
+                message = self.mailbox.recv() => Woken::Message(message.map(Box::new)),
                 _ = ended(self.storing.as_mut()) => Woken::Stored,
                 batches = ended(self.recalling.as_mut().map(|(_, task)| task)) => Woken::Recalled(batches.unwrap_or_default()),
                 _ = ended(self.reporting.as_mut()) => Woken::Reported,
@@ -210,8 +210,10 @@ impl Reconciler {
                 _ = tick.tick() => Woken::Tick,
             };
             match woken {
-                Woken::Message(None | Some(Message::Stop)) => return,
-                Woken::Message(Some(message)) => self.message(message),
+                Woken::Message(message) => match message.map(|message| *message) {
+                    None | Some(Message::Stop) => return,
+                    Some(message) => self.message(message),
+                },
                 Woken::Written(written) => self.written(written).await,
                 Woken::Window(window) => self.window(window).await,
                 Woken::Stored => self.stored().await,
@@ -263,11 +265,9 @@ impl Reconciler {
         if let Some(collector) = &mut self.collector {
             collector.mind_silence(listening_since, now());
         }
-        if self.reverting.load(Ordering::SeqCst) {
-            // Why traffic went back is in the mailbox: what is seen now is its consequence.
-            return;
-        }
-        if self.writing.is_some() || !self.turns.is_empty() {
+        // While traffic is being put back, why is in the mailbox: what is seen now is its consequence.
+        let reverting = self.reverting.load(Ordering::SeqCst);
+        if reverting || self.writing.is_some() || !self.turns.is_empty() {
             return self.publish();
         }
         let verdict = self.collector.as_ref().and_then(Collector::verdict);

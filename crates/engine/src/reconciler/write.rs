@@ -22,14 +22,10 @@ impl Trouble {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether it is another one than before.
-    fn is(&self, why: &str) -> bool {
+    /// Keeps why; whether it begins with this.
+    fn begins(&self, why: &str) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = known.as_deref() != Some(why);
-        if new {
-            *known = Some(why.to_owned());
-        }
-        new
+        known.replace(why.to_owned()).is_none()
     }
 
     fn over(&self) {
@@ -70,7 +66,7 @@ pub(super) async fn append(
             let ours = found.iter().map(|record| &record.entry).eq(&entries);
             return if ours { Written::Ours(found) } else { Written::Others(found) };
         }
-        if trouble.is(&why) {
+        if trouble.begins(&why) {
             tracing::error!(service = %key, why, "nothing can be written; trying again, nothing advances");
         }
         pause().await;
@@ -84,7 +80,7 @@ pub(super) async fn store(journal: Arc<dyn Journal>, batch: Batch, trouble: Trou
             Ok(Ok(())) => return trouble.over(),
             answer => failure(answer),
         };
-        if trouble.is(&why) {
+        if trouble.begins(&why) {
             let service = &batch.window.key;
             tracing::warn!(%service, why, "evidence could not be stored; it is kept and nothing advances");
         }
@@ -102,7 +98,7 @@ pub(super) async fn recall(journal: Arc<dyn Journal>, rollout: RolloutId, troubl
             }
             answer => failure(answer),
         };
-        if trouble.is(&why) {
+        if trouble.begins(&why) {
             tracing::warn!(%rollout, why, "its evidence could not be read; nothing advances");
         }
         pause().await;
