@@ -169,6 +169,8 @@ pub(crate) struct Up {
     pub gateway: std::net::SocketAddr,
     #[command(flatten)]
     pub features: crate::gateway::Asked,
+    #[command(flatten)]
+    pub database: crate::database::Asked,
     /// The gateway is a unit or a container of its own: wait for it, never start one
     #[arg(long)]
     pub gateway_apart: bool,

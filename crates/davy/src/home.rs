@@ -152,8 +152,13 @@ impl Home {
     }
 }
 
+/// Whether a path is there and private.
+pub(crate) fn is_private(path: &Path) -> Option<bool> {
+    fs::metadata(path).ok().map(|metadata| metadata.permissions().mode().trailing_zeros() >= 6)
+}
+
 /// Writes a file that only its owner can read.
-fn private(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn private(path: &Path, text: &str) -> Result<(), Failure> {
     let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
     let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
     Ok(written.with_context(|| format!("write {}", path.display()))?)

@@ -6,6 +6,7 @@ mod archive;
 mod cli;
 mod client;
 mod commands;
+mod database;
 mod exit;
 mod gateway;
 mod home;

@@ -2,6 +2,7 @@
 
 use crate::{
     api::Api,
+    database::{self, Database},
     exit::{Exit, Failure},
     home::{Home, OwnTls},
     places::Places,
@@ -95,11 +96,12 @@ impl Server {
         api: Api,
         gateway: SocketAddr,
         features: Option<Features>,
+        database: &database::Asked,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         let fresh = !home.data.exists();
         let data = home.data.clone();
-        let started = Self::assemble(home, api, gateway, features, telemetry).await;
+        let started = Self::assemble(home, api, gateway, features, database, telemetry).await;
         if started.is_err() && fresh {
             // Nothing of a server that never ran is worth keeping.
             std::fs::remove_dir_all(data).ok();
@@ -112,6 +114,7 @@ impl Server {
         api: Api,
         gateway: SocketAddr,
         features: Option<Features>,
+        database: &database::Asked,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         home.create()?;
@@ -123,14 +126,10 @@ impl Server {
             Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
         })?;
         let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
-        let journal = Store::open(&home.journal()).await.map_err(|error| {
-            let message = format!("cannot open the journal {}: {error}", home.journal().display());
-            Failure::new(Exit::Internal, "D032", message)
-        })?;
-        let ledger = Ledger::open(journal.clone()).await.map_err(|error| {
-            let message = format!("cannot read the journal {}: {error}", home.journal().display());
-            Failure::new(Exit::Internal, "D032", message)
-        })?;
+        let database = Database::settle(&home, database)?;
+        let journal = database.open().await?;
+        database.remember(&home)?;
+        let ledger = Ledger::open(journal.clone()).await.map_err(|error| database.unread(&error))?;
         let ledger = Arc::new(ledger);
         let vault = Arc::new(Vault::open(ledger.clone(), home.secret_key())?);
         if let Some(error) = vault.trouble().await {

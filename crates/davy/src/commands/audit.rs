@@ -3,6 +3,7 @@
 use crate::{
     cli::{Audit, Data, Server},
     client::Client,
+    database::Database,
     exit::{DONE, Exit, Failure},
     home::Home,
     output,
@@ -18,28 +19,19 @@ pub(crate) async fn run(command: Audit, server: &Server, json: bool) -> Result<E
     }
 }
 
-async fn open(data: &Data) -> Result<(Home, Store), Failure> {
+async fn open(data: &Data) -> Result<(Home, Database, Store), Failure> {
     let home = Home::find(data.data.as_deref())?;
-    let path = home.journal();
-    if !path.exists() {
-        let message = format!("there is no journal at {}", path.display());
-        return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));
-    }
-    let opened = Store::open_read_only(&path).await;
-    let journal = opened.map_err(|error| unread(&home, &error))?;
-    Ok((home, journal))
-}
-
-fn unread(home: &Home, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Internal, "D061", format!("cannot read {}: {error}", home.journal().display()))
+    let database = Database::of(&home)?;
+    let journal = database.read().await?;
+    Ok((home, database, journal))
 }
 
 async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failure> {
     let heads = saved.iter().map(|saved| read_heads(saved)).collect::<Result<Vec<_>, _>>()?.concat();
-    let (home, journal) = open(data).await?;
-    let mut trust = Trust::of(&home.checkpoint_public()).map_err(|error| unread(&home, &error))?;
+    let (home, database, journal) = open(data).await?;
+    let mut trust = Trust::of(&home.checkpoint_public()).map_err(|error| database.unread(&error))?;
     trust.heads = heads;
-    let found = journal.verify_with(&trust).await.map_err(|error| unread(&home, &error))?;
+    let found = journal.verify_with(&trust).await.map_err(|error| database.unread(&error))?;
     if json {
         let mut value = serde_json::to_value(&found).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
@@ -100,8 +92,8 @@ async fn head(data: &Data, server: &Server, json: bool) -> Result<Exit, Failure>
     let head = match asked {
         Some(head) => head,
         None => {
-            let (home, journal) = open(data).await?;
-            journal.head().await.map_err(|error| unread(&home, &error))?
+            let (_, database, journal) = open(data).await?;
+            journal.head().await.map_err(|error| database.unread(&error))?
         }
     };
     let Some(head) = head else {

@@ -4,6 +4,7 @@
 use crate::{
     archive::{self, Content, FORMAT, List},
     cli::Backup,
+    database::Database,
     exit::{DONE, Exit, Failure},
     home::Home,
     output,
@@ -36,6 +37,11 @@ pub(crate) async fn run(asked: &Backup, json: bool) -> Result<Exit, Failure> {
         Failure::new(Exit::Internal, "D130", message)
             .hint("nothing was written; see that its folder exists and its disk has room")
     };
+    if let database @ (Database::Server(_) | Database::Named(_)) = Database::of(&home)? {
+        let message = format!("the journal of {} is in {database}", home.data.display());
+        let hint = "dump that database with pg_dump, and copy the folder beside it: its keys, reports and releases";
+        return Err(Failure::new(Exit::Usage, "D132", message).hint(hint));
+    }
     if !home.journal().exists() {
         let message = format!("there is no journal at {}", home.journal().display());
         return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));

@@ -94,7 +94,9 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(Some(&folder.0.join("data")))?;
     let blind: Option<Arc<dyn Telemetry>> = (asked.scenario == Scenario::Blind).then(|| Arc::new(Silent) as _);
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::start(home, crate::api::Api::at(any), any, Some(Default::default()), blind).await?;
+    let server =
+        Server::start(home, crate::api::Api::at(any), any, Some(Default::default()), &Default::default(), blind)
+            .await?;
     let showing = async {
         tokio::select! {
             shown = show(asked, &server, &folder, began, json) => shown,

@@ -3,15 +3,12 @@
 use crate::{
     cli::{Data, Server},
     client::Client,
-    commands::up::is_private,
+    database::Database,
     exit::{DONE, Exit, Failure},
-    home::Home,
+    home::{Home, is_private},
     output,
 };
-use davy_engine::{
-    Ledger, Vault,
-    store::{Store, Trust},
-};
+use davy_engine::{Ledger, Vault, store::Trust};
 use davy_server::wire::{Service, Untold};
 use std::sync::Arc;
 
@@ -75,11 +72,12 @@ fn token(home: &Home) -> Finding {
 }
 
 async fn journal(home: &Home) -> Finding {
-    let path = home.journal();
-    let (well, says) = match path.exists() {
-        false => (false, "no journal yet: `davy up` makes one".to_owned()),
-        true => match Store::open_read_only(&path).await {
-            Err(error) => (false, format!("{}: {error}", path.display())),
+    let database = Database::of(home);
+    let (well, says) = match &database {
+        Ok(Database::File(path)) if !path.exists() => (false, "no journal yet: `davy up` makes one".to_owned()),
+        Err(failure) => (false, failure.message.clone()),
+        Ok(database) => match database.read().await {
+            Err(failure) => (false, failure.message),
             Ok(journal) => match journal.verify_with(&Trust::of(&home.checkpoint_public()).unwrap_or_default()).await {
                 Err(error) => (false, error.to_string()),
                 Ok(found) => (
@@ -99,7 +97,7 @@ async fn journal(home: &Home) -> Finding {
 
 /// The secrets, where any were set.
 async fn secrets(home: &Home) -> Option<Finding> {
-    let journal = Store::open_read_only(&home.journal()).await.ok()?;
+    let journal = Database::of(home).ok()?.read().await.ok()?;
     if journal.keys().await.ok()?.is_empty() {
         return None;
     }

@@ -1,6 +1,7 @@
 //! A rollout as the journal of a data folder has it, read without a server.
 
 use crate::{
+    database::Database,
     exit::{Exit, Failure},
     home::Home,
 };
@@ -8,7 +9,6 @@ use davy_core::{
     RolloutId, Timestamp,
     rollout::{Event, Request},
 };
-use davy_engine::store::Store;
 use davy_ports::{Batch, Journal, Record};
 use std::path::Path;
 
@@ -22,15 +22,9 @@ pub(crate) struct Stored {
 /// The rollout of this id; without one the last.
 pub(crate) async fn find(data: Option<&Path>, rollout: Option<String>) -> Result<Stored, Failure> {
     let home = Home::find(data)?;
-    let path = home.journal();
-    if !path.exists() {
-        let message = format!("there is no journal at {}", path.display());
-        return Err(Failure::new(Exit::Usage, "D060", message).hint("give the server's folder with --data"));
-    }
-    let unread = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Internal, "D061", format!("cannot read {}: {error}", path.display()))
-    };
-    let journal = Store::open_read_only(&path).await.map_err(|error| unread(&error))?;
+    let database = Database::of(&home)?;
+    let unread = |error: &dyn std::fmt::Display| database.unread(error);
+    let journal = database.read().await?;
     let wanted = rollout.map(RolloutId::new);
     let mut found: Option<(Timestamp, Request, Vec<Record>)> = None;
     for key in journal.streams().await.map_err(|error| unread(&error))? {

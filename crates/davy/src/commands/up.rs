@@ -5,6 +5,7 @@ use crate::{
     api::Api,
     cli::{Down, Server as Asked, Up},
     client::Client,
+    database::Database,
     exit::{DONE, Exit, Failure},
     home::{self, Home, LastUp},
     output,
@@ -12,7 +13,7 @@ use crate::{
 };
 use anyhow::Context;
 use davy_server::wire;
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The server, in the foreground. A signal ends it alone: what serves traffic goes on.
@@ -29,7 +30,7 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
     }
     // One that runs apart has options of its own.
     let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
-    let mut server = Server::start(home.clone(), api, asked.gateway, features, None).await?;
+    let mut server = Server::start(home.clone(), api, asked.gateway, features, &asked.database, None).await?;
     let last =
         LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data(), tls: server.tls.clone() };
     home::remember(&last)?;
@@ -49,6 +50,9 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
             let tls = server.gateway_tls.map(|address| format!(" and https://{address}")).unwrap_or_default();
             output::data(&format!("davy is up: services at http://{}{tls}, API at {}", server.gateway, server.url));
             output::data(&format!("everything is kept in {}", home.data.display()));
+            if let database @ (Database::Server(_) | Database::Named(_)) = Database::of(&home)? {
+                output::data(&format!("but the journal, which is in {database}"));
+            }
             output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
         }
     }
@@ -151,10 +155,4 @@ pub(crate) fn logo(words: Vec<String>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(davy_logo::serve(options)).context("serve the sample")?;
     Ok(DONE)
-}
-
-/// Whether a path is there and private.
-pub(crate) fn is_private(path: &Path) -> Option<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode().trailing_zeros() >= 6)
 }

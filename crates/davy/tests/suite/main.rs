@@ -1,6 +1,7 @@
 //! Davy as its users meet it: the real binary, real processes, real requests.
 
 mod backup;
+mod database;
 mod docker;
 #[path = "../../../docker/tests/suite/engine.rs"]
 #[expect(dead_code, reason = "the place's own tests use the rest")]
@@ -12,6 +13,9 @@ mod init;
 mod install;
 mod metrics;
 mod notify;
+#[path = "../../../engine/tests/suite/server.rs"]
+#[expect(dead_code, reason = "the store's own tests use the rest")]
+mod postgres;
 #[path = "../../../signals/tests/suite/process.rs"]
 mod prometheus;
 mod remote;
