@@ -100,6 +100,14 @@ pub enum EngineError {
     /// No such service.
     #[error("there is no service {0}")]
     NoService(ServiceKey),
+    /// Its journal cannot be read: nothing is decided about it, and its traffic is left as it is.
+    #[error("{key} is set aside, its traffic is left as it is: {why}")]
+    SetAside {
+        /// Which service.
+        key: ServiceKey,
+        /// What was found.
+        why: String,
+    },
     /// There is nothing to go back to.
     #[error("{key} has no earlier release that served{}", .to.as_ref().map(|to| format!(" called {to}")).unwrap_or_default())]
     NoRelease {
@@ -168,12 +176,32 @@ impl Engine {
         self.services().get(key).cloned()
     }
 
+    /// The services whose journals cannot be read, and why.
+    #[must_use]
+    pub fn set_aside(&self) -> BTreeMap<ServiceKey, String> {
+        let running = self.services();
+        let damaged = self.past.now().damaged().clone();
+        // One that was read before it was damaged goes on from what is known.
+        damaged.into_iter().filter(|(key, _)| !running.contains_key(key)).collect()
+    }
+
+    fn known(&self, key: &ServiceKey) -> Result<Handle, EngineError> {
+        match (self.handle(key), self.past.now().damage(key)) {
+            (Some(handle), _) => Ok(handle),
+            (None, Some(why)) => Err(EngineError::SetAside { key: key.clone(), why: why.to_owned() }),
+            (None, None) => Err(EngineError::NoService(key.clone())),
+        }
+    }
+
     /// Asks for a rollout of a new release.
     ///
     /// # Errors
     /// When the artifact cannot be prepared, or the command does not fit.
     pub async fn deploy(&self, deploy: Deploy) -> Result<RolloutId, EngineError> {
         let Deploy { key, source, workload, policy, by } = deploy;
+        if let Err(aside @ EngineError::SetAside { .. }) = self.known(&key) {
+            return Err(aside);
+        }
         let digest = self.ports.platform.prepare(&key, &source, &workload).await.map_err(EngineError::Place)?;
         let release = Release::new(&key, digest, workload);
         self.request(&key, release, policy, by, RequestKind::Deploy).await
@@ -188,7 +216,10 @@ impl Engine {
         kind: RequestKind,
     ) -> Result<RolloutId, EngineError> {
         let rollout = RolloutId::new(uuid::Uuid::now_v7().simple().to_string());
-        let handle = self.adopt(key, Service::default());
+        let handle = match self.known(key) {
+            Err(EngineError::NoService(_)) => self.adopt(key, Service::default()),
+            known => known?,
+        };
         let request = Request { rollout: rollout.clone(), release, policy, by: by.clone(), kind };
         self.command(&handle, Command::Request(request), by).await?;
         Ok(rollout)
@@ -266,7 +297,7 @@ impl Engine {
     /// # Errors
     /// When there is nothing to go back to, or the command does not fit.
     pub async fn rollback(&self, key: &ServiceKey, to: Option<ReleaseId>, by: Actor) -> Result<RolloutId, EngineError> {
-        let handle = self.handle(key).ok_or_else(|| EngineError::NoService(key.clone()))?;
+        let handle = self.known(key)?;
         let (current, stable, from) = {
             let live = handle.live.borrow();
             let rollout = live.state.rollout.as_ref().filter(|rollout| rollout.ending.is_none());
@@ -335,7 +366,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown or nothing of it serves, or while a rollout is on its way.
     pub async fn remove(&self, key: &ServiceKey, by: Actor) -> Result<RolloutId, EngineError> {
-        let handle = self.handle(key).ok_or_else(|| EngineError::NoService(key.clone()))?;
+        let handle = self.known(key)?;
         let release = {
             let live = handle.live.borrow();
             let rollout = live.state.rollout.as_ref().map(|rollout| &rollout.request.release);

@@ -41,6 +41,8 @@ const PAGE: usize = 200;
 #[derive(Debug, Default)]
 pub struct Past {
     sequence: u64,
+    /// Streams that cannot be read, and why.
+    damaged: BTreeMap<ServiceKey, String>,
     services: BTreeMap<ServiceKey, (Service, Vec<Summary>)>,
 }
 
@@ -61,9 +63,41 @@ impl Known {
     pub(crate) async fn read(&self, journal: &dyn Journal) -> Result<(), JournalError> {
         loop {
             let known = self.now().sequence;
-            let records = journal.after(known, PAGE).await?;
+            let records = match journal.after(known, PAGE).await {
+                Err(JournalError::Damaged { .. }) => return self.read_apart(journal).await,
+                records => records?,
+            };
             self.now().add_all(&records);
             if records.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads each stream by itself, so that one that cannot be read is set aside and the others go on.
+    async fn read_apart(&self, journal: &dyn Journal) -> Result<(), JournalError> {
+        let mut last = 0;
+        loop {
+            let before = last;
+            for key in journal.streams().await? {
+                let position = self.now().service(&key).map_or(0, |service| service.position);
+                match journal.stream(&key, position).await {
+                    Ok(records) => {
+                        last = records.iter().map(|record| record.sequence).fold(last, u64::max);
+                        records.iter().for_each(|record| self.now().add(record));
+                    }
+                    Err(JournalError::Damaged { why }) => {
+                        if self.now().damaged.insert(key.clone(), why.clone()).is_none() {
+                            tracing::error!(service = %key, why, "its journal cannot be read: it is left as it is");
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if last == before {
+                // What comes from now on has a higher number than all that was read.
+                let mut past = self.now();
+                past.sequence = past.sequence.max(last);
                 return Ok(());
             }
         }
@@ -87,27 +121,34 @@ impl Past {
     /// # Errors
     /// When the journal cannot be read; what was read stays.
     pub async fn read(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
-        loop {
-            let records = journal.after(self.sequence, PAGE).await?;
-            self.add_all(&records);
-            if records.len() < PAGE {
-                return Ok(());
-            }
-        }
+        let known = Known(Mutex::new(std::mem::take(self)));
+        let read = known.read(journal).await;
+        *self = known.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        read
+    }
+
+    /// Why a service's stream cannot be read, if it cannot.
+    pub(crate) fn damage(&self, key: &ServiceKey) -> Option<&str> {
+        self.damaged.get(key).map(String::as_str)
+    }
+
+    /// The services whose streams cannot be read, and why.
+    pub(crate) fn damaged(&self) -> &BTreeMap<ServiceKey, String> {
+        &self.damaged
     }
 
     /// Adds what comes after what is known.
     fn add_all(&mut self, records: &[Record]) {
         for record in records {
-            if record.sequence > self.sequence {
-                self.add(record);
-            }
+            self.add(record);
+            self.sequence = self.sequence.max(record.sequence);
         }
     }
 
-    /// Every service.
+    /// Every service whose stream can be read.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
-        self.services.iter().map(|(key, (service, _))| (key, service))
+        let whole = self.services.iter().filter(|(key, _)| !self.damaged.contains_key(key));
+        whole.map(|(key, (service, _))| (key, service))
     }
 
     /// One service.
@@ -132,11 +173,13 @@ impl Past {
         self.of(Some(&summary.key)).map(|other| &other.release).find(|release| release.id == *from)
     }
 
-    /// Adds the next event.
+    /// Adds the next event of its stream, if it is not known yet.
     fn add(&mut self, record: &Record) {
-        self.sequence = self.sequence.max(record.sequence);
         let (key, at) = (&record.stream, record.entry.at);
         let (Service { state, position, sequence }, summaries) = self.services.entry(key.clone()).or_default();
+        if record.position <= *position {
+            return;
+        }
         let stable = state.stable.as_ref().map(|release| release.id.clone());
         state.apply(at, &record.entry.event);
         (*position, *sequence) = (record.position, record.sequence);

@@ -45,6 +45,7 @@ impl From<EngineError> for Problem {
             EngineError::Place(_) => (StatusCode::UNPROCESSABLE_ENTITY, "A011"),
             EngineError::Journal(_) => (StatusCode::SERVICE_UNAVAILABLE, "A012"),
             EngineError::NoRollout(_) | EngineError::NoService(_) => (StatusCode::NOT_FOUND, "A013"),
+            EngineError::SetAside { .. } => (StatusCode::SERVICE_UNAVAILABLE, "A022"),
             EngineError::NoRelease { .. } => (StatusCode::CONFLICT, "A014"),
             EngineError::Slow => (StatusCode::GATEWAY_TIMEOUT, "A015"),
         };

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse},
     routing::{get, post},
 };
-use davy_core::{Given, ReleaseId, RolloutId, Secret, Source};
+use davy_core::{Given, ReleaseId, RolloutId, Secret, ServiceKey, Source};
 use davy_engine::{Action, Caller, Deploy, Engine, now};
 use davy_ports::{LogQuery, Record};
 use futures_util::{Stream, StreamExt, stream};
@@ -215,9 +215,12 @@ fn while_admitted<T>(items: impl Stream<Item = T>, shared: Shared, caller: Calle
 }
 
 async fn services(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Vec<wire::Service>> {
+    let reached = |key: &ServiceKey| caller.reaches(key.environment.as_str());
     let all = shared.engine.live();
-    let reached = all.iter().filter(|live| caller.reaches(live.key.environment.as_str()));
-    Json(reached.map(wire::Service::of).collect())
+    let mut services: Vec<_> = all.iter().filter(|live| reached(&live.key)).map(wire::Service::of).collect();
+    let aside = shared.engine.set_aside();
+    services.extend(aside.iter().filter(|(key, _)| reached(key)).map(|(key, why)| wire::Service::aside(key, why)));
+    Json(services)
 }
 
 /// The rollouts that are told of a service at once.
@@ -243,7 +246,7 @@ async fn remove(
     Ok(Json(wire::Taken { rollout, notices: Vec::new() }))
 }
 
-fn key(environment: &str, service: &str) -> Result<davy_core::ServiceKey, Problem> {
+fn key(environment: &str, service: &str) -> Result<ServiceKey, Problem> {
     wire::key(environment, service).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string()))
 }
 

@@ -327,7 +327,7 @@ pub struct Service {
     pub service: String,
     /// Where.
     pub environment: String,
-    /// `serving`, the state of the rollout under way, or `removed` when nothing serves.
+    /// `serving`, the state of the rollout under way, `removed` when nothing serves, or `set-aside` when its journal cannot be read.
     pub state: String,
     /// What serves.
     pub stable: Option<ReleaseId>,
@@ -337,6 +337,9 @@ pub struct Service {
     pub rollout: Option<RolloutId>,
     /// The running copies.
     pub instances: Vec<Instance>,
+    /// Why it is set aside, if it is: its journal cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// One service with what belongs to it.
@@ -436,6 +439,23 @@ impl Service {
             weight: live.state.rollout.as_ref().map(|rollout| rollout.intended),
             rollout: live.state.rollout_id().cloned(),
             instances: live.instances.iter().map(instance).collect(),
+            why: None,
+        }
+    }
+
+    /// One that is set aside.
+    #[must_use]
+    pub fn aside(key: &ServiceKey, why: &str) -> Self {
+        Self {
+            kind: "service".to_owned(),
+            service: key.service.to_string(),
+            environment: key.environment.to_string(),
+            state: "set-aside".to_owned(),
+            stable: None,
+            weight: None,
+            rollout: None,
+            instances: Vec::new(),
+            why: Some(why.to_owned()),
         }
     }
 }

@@ -106,7 +106,10 @@ fn show_one(service: &Service, json: bool) {
     let stable = service.stable.as_ref().map_or("nothing serves", |release| release.as_str());
     let weight = service.weight.map_or_else(String::new, |weight| format!("  new release at {weight}"));
     let healthy = service.instances.iter().filter(|instance| instance.health == "healthy").count();
-    let instances = format!("{healthy} of {} instances healthy", service.instances.len());
+    let instances = match &service.why {
+        Some(why) => why.clone(),
+        None => format!("{healthy} of {} instances healthy", service.instances.len()),
+    };
     output::data(&format!(
         "{}/{}  {stable}  {}{weight}  {instances}",
         service.environment, service.service, service.state

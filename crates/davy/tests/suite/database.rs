@@ -1,13 +1,12 @@
 //! The journal in a PostgreSQL database: the whole of Davy on it, the database gone and back, and what is refused.
 
-use crate::{host::Host, postgres::Server};
+use crate::{
+    host::{Host, text},
+    postgres::Server,
+};
 use std::fs;
 
 const SLOW: &str = "rollout: { canary: { steps: [50%, 100%], hold: 60s, deadline: 10m } }\n";
-
-fn text(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
-}
 
 #[test]
 fn a_whole_rollout_is_kept_in_postgresql_and_an_abort_works_while_it_is_gone() {
@@ -94,5 +93,57 @@ fn what_is_no_place_for_a_journal_is_refused_with_what_to_do() {
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(text(&refused).contains("is kept in") && text(&refused).contains("--data"), "{}", text(&refused));
     host.start();
+    host.down();
+}
+
+#[test]
+fn a_service_whose_journal_cannot_be_read_is_set_aside_and_the_others_go_on() {
+    let mut host = Host::up();
+    host.write("v1", "rollout: { bake: 0s }\n");
+    assert_eq!(host.davy(&["deploy", "--watch"]).status.code(), Some(0));
+    let shop = fs::read_to_string(host.folder.path().join("davy.yaml"))
+        .expect("a file")
+        .replace("service: logo", "service: shop");
+    let shop = shop.replace("rollout:", "route: { path: /shop }\nrollout:");
+    fs::write(host.folder.path().join("shop.yaml"), &shop).expect("a file");
+    let deployed = host.davy(&["deploy", "--watch", "--file", "shop.yaml"]);
+    assert_eq!(deployed.status.code(), Some(0), "{}", text(&deployed));
+    host.kill();
+
+    // One digit of one event is another one, behind the journal's back.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        use sqlx::ConnectOptions;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(host.data().join("journal.db"));
+        let mut database = options.connect().await.expect("opened");
+        let triggers: Vec<(String,)> = sqlx::query_as("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .fetch_all(&mut database)
+            .await
+            .expect("read");
+        for (name,) in triggers {
+            sqlx::query(sqlx::AssertSqlSafe(format!("DROP TRIGGER {name}")))
+                .execute(&mut database)
+                .await
+                .expect("dropped");
+        }
+        let changed = "UPDATE event SET at = at + 1 WHERE position = 3 \
+             AND stream = (SELECT id FROM stream WHERE service = 'logo')";
+        let changed = sqlx::query(changed).execute(&mut database).await.expect("changed");
+        assert_eq!(changed.rows_affected(), 1);
+        sqlx::Connection::close(database).await.expect("closed");
+    });
+
+    host.start();
+    assert_eq!(host.get().expect("an answer").0, 200, "its traffic is left as it is");
+    let services = text(&host.davy(&["service", "list"]));
+    assert!(services.contains("set-aside") && services.contains("event 3 of production/logo"), "{services}");
+    host.write("v2", "rollout: { bake: 0s }\n");
+    let refused = host.davy(&["deploy"]);
+    assert!(!refused.status.success() && text(&refused).contains("set aside"), "{}", text(&refused));
+    fs::write(host.folder.path().join("shop.yaml"), shop.replace("--version v1", "--version v2")).expect("a file");
+    let other = host.davy(&["deploy", "--file", "shop.yaml"]);
+    assert!(other.status.success(), "{}", text(&other));
+    let verified = host.davy(&["audit", "verify", "--data", host.data().to_str().expect("a plain path")]);
+    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
     host.down();
 }
