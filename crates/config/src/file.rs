@@ -6,6 +6,7 @@ use crate::{
     keys,
     reader::Reader,
     tree::{self, Node, Span, Value},
+    workload,
 };
 use davy_core::{Analysis, EnvironmentName, MetricSource, Place, Policy, Run, ServiceKey, ServiceName, Workload};
 
@@ -24,6 +25,8 @@ pub struct File {
     policy: Policy,
     /// Where the service's name stands.
     named: Span,
+    /// Where what runs stands: the image, else the command.
+    runs: Span,
     /// Where the environments stand.
     listed: Span,
 }
@@ -84,6 +87,28 @@ impl File {
     #[must_use]
     pub fn analysis(&self) -> &Analysis {
         &self.policy.analysis
+    }
+
+    /// The same file with another image, which was asked for beside it.
+    ///
+    /// # Errors
+    /// When the file has no image to replace, or this is none.
+    pub fn with_image(mut self, image: &str) -> Result<Self, Vec<Diagnostic>> {
+        let wrong = match &mut self.workload.run {
+            Run::Process(_) => {
+                let message = format!("{} was asked for, and the file has no `image`: a process runs", quote(image));
+                self.runs.error(codes::PLACE, message, "write `image` into the file, or leave --image out")
+            }
+            Run::Container(_) if !workload::is_word(image) => {
+                let message = format!("{} cannot be the `image` that was asked for", quote(image));
+                self.runs.error(codes::CONTAINER, message, workload::IMAGE)
+            }
+            Run::Container(container) => {
+                image.clone_into(&mut container.image);
+                return Ok(self);
+            }
+        };
+        Err(vec![wrong])
     }
 
     /// The deployment in one environment; the only one when none is named.
@@ -158,9 +183,10 @@ impl Reader {
         let mut policy = self.policy(map.get("rollout").copied(), replicas);
         policy.notify = self.notify(map.get("notify").copied());
         let named = map.get("service").map_or(tree::TOP, |node| node.span);
+        let runs = map.get("image").or_else(|| map.get("command")).map_or(tree::TOP, |node| node.span);
         self.sourced(listed, &environments, &own, &policy);
         let notes = Vec::new();
-        Some(File { service: service?, environments, own, notes, workload: workload?, policy, named, listed })
+        Some(File { service: service?, environments, own, notes, workload: workload?, policy, named, runs, listed })
     }
 
     /// Metrics need a server in each environment: one that is not read would protect nobody.

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// The variable that tells an instance where to listen.
 const PORT: &str = "PORT";
 
+/// What an image may be.
+pub(crate) const IMAGE: &str = "such as logo:2.0, or registry.example.com/logo@sha256:…";
+
 /// The environment, and whether a program is said to read its port from it.
 #[derive(Default)]
 struct Env {
@@ -22,6 +25,11 @@ struct Env {
     tells_port: bool,
     /// What is in the environment and in no command.
     secrets: Vec<String>,
+}
+
+/// One word that a person can see whole.
+pub(crate) fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 impl Reader {
@@ -80,7 +88,7 @@ impl Reader {
         let stop_signal = map.get("stop-signal").map(|node| self.signal(node));
         let volumes = map.get("volumes").map_or_else(Vec::new, |node| self.volumes(node));
         let (cpu, memory) = map.get("resources").map_or((None, None), |node| self.resources(node));
-        let image = self.word(image, "`image`", "such as logo:2.0, or registry.example.com/logo@sha256:…");
+        let image = self.word(image, "`image`", IMAGE);
         Some(Container {
             image: image?,
             command: command?,
@@ -97,7 +105,7 @@ impl Reader {
     /// A text that is one word.
     fn word(&mut self, node: &Node, what: &str, hint: &str) -> Option<String> {
         let text = self.text(node, what)?;
-        if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) {
+        if is_word(text) {
             return Some(text.to_owned());
         }
         self.fail(node.span, codes::CONTAINER, format!("{} cannot be {what}", quote(text)), hint)

@@ -215,6 +215,9 @@ pub(crate) struct Deploy {
     pub service: Option<String>,
     #[command(flatten)]
     pub file: FileArg,
+    /// In place of the file's image, for this deployment
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
     /// The environment; the file's only one when absent
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,

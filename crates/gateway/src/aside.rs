@@ -1,7 +1,10 @@
 //! What a trial may ask for besides its weights: requests that belong to the canary, clients that stay with a release, and
 //! copies. A service without these pays nothing for them.
 
-use crate::sticky::{Client, Sticky};
+use crate::{
+    peer::Peer,
+    sticky::{Client, Sticky},
+};
 use davy_core::{Match, Mirror};
 use hyper::{
     HeaderMap, Method,
@@ -35,6 +38,7 @@ impl Aside {
         &self,
         headers: &HeaderMap,
         named: bool,
+        peer: &Peer,
         dice: &mut fastrand::Rng,
     ) -> (Asked, Option<HeaderValue>) {
         if named || self.matches.iter().any(|wanted| fits(wanted, headers)) {
@@ -46,7 +50,7 @@ impl Aside {
                 let known = cookies(headers).find_map(|(name, value)| sticky.read(name, value));
                 let (client, cookie) = match known {
                     Some(client) => (client, None),
-                    None => sticky.admit(dice.u64(..)),
+                    None => sticky.admit(dice.u64(..), peer),
                 };
                 (Asked::Client(client), cookie)
             }

@@ -80,6 +80,24 @@ pub(crate) fn ambiguous<B>(request: &Request<B>) -> Option<&'static str> {
     None
 }
 
+/// Why an instance's answer is refused: two readers could see its end in two places (RFC 9112 §6.3).
+pub(crate) fn ambiguous_answer(headers: &HeaderMap) -> Option<&'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (codings.next(), lengths.next()) {
+        (None, None) => None,
+        (Some(_), Some(_)) => Some("it has both Content-Length and Transfer-Encoding"),
+        (Some(coding), None) => {
+            let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+            (!is_chunked).then_some("it has a Transfer-Encoding other than chunked")
+        }
+        (None, Some(length)) => {
+            let is_one = length.as_bytes().iter().all(u8::is_ascii_digit) && lengths.next().is_none();
+            (!is_one).then_some("it has more than one Content-Length")
+        }
+    }
+}
+
 /// The protocol that both sides of a connection change to.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());

@@ -16,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Version,
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
     header::{self, HeaderValue},
 };
@@ -47,7 +47,7 @@ impl Worker {
         };
         let (asked, cookie) = match &service.aside {
             None => (Asked::Draw(self.dice.borrow_mut().u16(0..10_000)), None),
-            Some(aside) => aside.asked(request.headers(), is_canary, &mut self.dice.borrow_mut()),
+            Some(aside) => aside.asked(request.headers(), is_canary, peer, &mut self.dice.borrow_mut()),
         };
         let Some(Chosen { mut address, mut under, by_stable }) = service.choose(asked) else {
             service.unserved.fetch_add(1, Relaxed);
@@ -293,7 +293,18 @@ impl Worker {
         mut under: Under,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
+        let refused = match parts.status {
+            StatusCode::SWITCHING_PROTOCOLS => Some("it changes the protocol, and nobody asked for that"),
+            _ => headers::ambiguous_answer(&parts.headers),
+        };
+        if let Some(why) = refused {
+            // The connection goes with `way`: what comes next on it is not known to be an answer.
+            let answer = own(StatusCode::BAD_GATEWAY, "G502", &format!("the instance's answer was refused: {why}"));
+            return ended(under, Outcome::Reset, answer);
+        }
         headers::strip(&mut parts.headers);
+        // Its own version towards the client: in that of an old instance, an answer that is cut off would look whole.
+        parts.version = Version::HTTP_11;
         let mut outcome = if parts.status.is_server_error() { Outcome::Status } else { Outcome::Answered };
         let mut trailers = Trailers::Any;
         if matches!(way, Way::Shared(_)) && outcome == Outcome::Answered {
@@ -396,7 +407,7 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, peer: &Peer, p
     if request.uri().authority().is_some() {
         *request.uri_mut() = path.parse().unwrap_or_default();
     }
-    *request.version_mut() = hyper::Version::HTTP_11;
+    *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     headers::strip(headers);
     // The body's first reading has answered it already.

@@ -3,6 +3,7 @@
 //! The draw is a keyed hash of the rollout and the client. So a client that is on the canary at one weight stays there at every
 //! higher one, nobody can choose a name to get there, and another rollout tries it on other clients.
 
+use crate::peer::Peer;
 use davy_core::{RolloutId, ServiceKey};
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::header::HeaderValue;
@@ -123,11 +124,13 @@ impl Sticky {
         Some(self.client(name))
     }
 
-    /// A client that is new here, and its cookie.
-    pub(crate) fn admit(&self, name: u64) -> (Client, Option<HeaderValue>) {
+    /// A client that is new here, and its cookie; one that came by TLS sends it by TLS only.
+    pub(crate) fn admit(&self, name: u64, peer: &Peer) -> (Client, Option<HeaderValue>) {
         let mac = self.signed(name).finalize().into_bytes();
         let mac: String = mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let cookie = format!("{COOKIE}={name:016x}.{mac}; Path={}; Max-Age={AGE}; HttpOnly; SameSite=Lax", self.path);
+        let path = &self.path;
+        let secure = if peer.is_secure { "; Secure" } else { "" };
+        let cookie = format!("{COOKIE}={name:016x}.{mac}; Path={path}; Max-Age={AGE}; HttpOnly; SameSite=Lax{secure}");
         (self.client(name), HeaderValue::from_str(&cookie).ok())
     }
 

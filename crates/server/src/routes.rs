@@ -82,6 +82,10 @@ pub(crate) async fn asked(
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "A006", "the file has errors").errors(errors)
     };
     let file = davy_config::parse(asked.file.as_bytes()).map_err(wrong)?;
+    let file = match &asked.image {
+        Some(image) => file.with_image(image).map_err(wrong)?,
+        None => file,
+    };
     let mut found = file.resolve(asked.environment.as_deref(), asked.service.as_deref()).map_err(wrong)?;
     reach(caller, found.key.environment.as_str())?;
     shared.vault.pin(&found.key, &mut found.workload.secrets).await.map_err(davy_engine::EngineError::Place)?;

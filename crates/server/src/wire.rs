@@ -38,6 +38,9 @@ pub struct Deploy {
     pub environment: Option<String>,
     /// Must be the file's service when given.
     pub service: Option<String>,
+    /// In place of the file's image.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 /// What a channel is still to be told.

@@ -9,7 +9,7 @@ mod page;
 pub use options::{InvalidOptions, Options, Version};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
@@ -189,6 +189,9 @@ where
             return Ok(response(version, StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{version} failed\n")));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            // Answered before its body has come, the connection could not be kept.
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
             let mut refusal = response(version, StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Ok(refusal);

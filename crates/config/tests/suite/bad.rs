@@ -176,6 +176,22 @@ fn the_environment_is_named_when_there_are_several() {
 }
 
 #[test]
+fn an_image_takes_the_place_of_an_image_only() {
+    let text = "service: logo\nimage: logo:1\nport: 80\n";
+    let found = parse(text.as_bytes()).unwrap().with_image("logo@sha256:0f").unwrap().resolve(None, None).unwrap();
+    let other = parse(text.replace("logo:1", "logo@sha256:0f").as_bytes()).unwrap().resolve(None, None).unwrap();
+    assert_eq!(found, other);
+    for image in ["", "lo go", "logo\n", "logo\u{202E}"] {
+        let error = parse(text.as_bytes()).unwrap().with_image(image).unwrap_err().remove(0);
+        assert_eq!((error.code.to_string().as_str(), error.line), ("E028", 2), "{image:?}");
+        assert!(!error.message.contains(['\n', '\u{202E}']), "{}", error.message);
+    }
+    let error = parse(&with("")).unwrap().with_image("logo:2").unwrap_err().remove(0);
+    assert_eq!((error.code.to_string().as_str(), error.line), ("E029", 2));
+    assert!(error.message.contains("`logo:2`") && error.hint.contains("--image"), "{error:?}");
+}
+
+#[test]
 fn all_errors_are_told_at_once_in_order() {
     let found = errors(b"service: x\ncomand: ./a\nrollout:\n  canary:\n    steps: [5%, 1%]\n    hold: 60\n");
     assert_eq!(found.iter().map(|error| error.line).collect::<Vec<_>>(), [1, 2, 5, 6]);

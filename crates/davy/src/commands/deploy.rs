@@ -8,7 +8,7 @@ use crate::{
     output,
 };
 use anyhow::Context;
-use davy_config::Deployment;
+use davy_config::{Deployment, Diagnostic, File};
 use davy_core::{
     Policy, ServiceKey, Strategy, Weight,
     rollout::{Need, Passes, RequestKind, Step, TooSlow, about, interrupts, needs, plan, too_slow},
@@ -17,7 +17,7 @@ use davy_server::wire;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(asked: &Deploy, client: &Client, json: bool) -> Result<Exit, Failure> {
-    let (deployment, text) = read(&asked.file.file, asked.env.as_deref(), asked.service.as_deref(), json)?;
+    let (deployment, text) = read(&asked.file.file, |file| resolve(asked, file), json)?;
     if deployment.policy.strategy == Strategy::Recreate {
         output::say(&format!("  strategy recreate: {INTERRUPTS}"));
     }
@@ -51,13 +51,23 @@ pub(crate) async fn run(asked: &Deploy, client: &Client, json: bool) -> Result<E
 
 fn request(asked: &Deploy, file: String) -> Result<wire::Deploy, Failure> {
     let folder = folder(&asked.file.file)?.to_string_lossy().into_owned();
-    Ok(wire::Deploy { file, folder, environment: asked.env.clone(), service: asked.service.clone() })
+    let (environment, service, image) = (asked.env.clone(), asked.service.clone(), asked.image.clone());
+    Ok(wire::Deploy { file, folder, environment, service, image })
+}
+
+/// The deployment of the file that is asked for.
+fn resolve(asked: &Deploy, file: File) -> Result<Deployment, Vec<Diagnostic>> {
+    let file = match &asked.image {
+        Some(image) => file.with_image(image)?,
+        None => file,
+    };
+    file.resolve(asked.env.as_deref(), asked.service.as_deref())
 }
 
 /// What would be done, how long it takes where a server knows the service's traffic, and whether its secrets are set: only the
 /// server knows that.
 pub(crate) async fn dry_run(asked: &Deploy, server: &Server, json: bool) -> Result<Exit, Failure> {
-    let (deployment, text) = read(&asked.file.file, asked.env.as_deref(), asked.service.as_deref(), json)?;
+    let (deployment, text) = read(&asked.file.file, |file| resolve(asked, file), json)?;
     let slow = tell(&deployment, rate(server, &deployment.key).await, json);
     let told = deployment.policy.notify.iter().flat_map(davy_core::Channel::secrets);
     if !deployment.workload.secrets.is_empty() || told.count() > 0 {
@@ -171,12 +181,11 @@ fn describe(step: &Step, policy: &Policy, need: Option<&Need>, rate: Option<f64>
 /// What a file says of one service in one environment, with its text.
 pub(crate) fn read(
     path: &Path,
-    env: Option<&str>,
-    service: Option<&str>,
+    resolve: impl FnOnce(File) -> Result<Deployment, Vec<Diagnostic>>,
     json: bool,
 ) -> Result<(Deployment, String), Failure> {
     let (bytes, parsed) = config::read(path)?;
-    let found = parsed.and_then(|file| file.resolve(env, service));
+    let found = parsed.and_then(resolve);
     let deployment = found.map_err(|errors| {
         config::show(&errors, &bytes, path, json);
         let message = format!(

@@ -17,9 +17,9 @@ pub(crate) async fn run(command: Notify, client: &Client, json: bool) -> Result<
 }
 
 async fn test(asked: &NotifyTest, client: &Client, json: bool) -> Result<Exit, Failure> {
-    let (_, text) = deploy::read(&asked.file.file, asked.env.as_deref(), None, json)?;
+    let (_, text) = deploy::read(&asked.file.file, |file| file.resolve(asked.env.as_deref(), None), json)?;
     let folder = deploy::folder(&asked.file.file)?.to_string_lossy().into_owned();
-    let body = wire::Deploy { file: text, folder, environment: asked.env.clone(), service: None };
+    let body = wire::Deploy { file: text, folder, environment: asked.env.clone(), service: None, image: None };
     let tested: Vec<wire::Tested> = client.post("/api/notify/test", &body).await?;
     if tested.is_empty() {
         let message = "the file tells nobody: it has no `notify`";

@@ -67,13 +67,19 @@ fn containers_go_through_a_canary_and_nothing_is_left() {
     assert_eq!(last(&second)["outcome"], "promoted");
     host.until("over", |status| status["state"] == "promoted");
     assert_eq!(host.get(), Some((200, "v2".to_owned())));
-    let (sent, failed) = load.stop();
-    assert!(sent > 300 && failed == 0, "{failed} of {sent}");
     assert_eq!(engine.containers().len(), 2, "the old version's containers are gone");
-    write(&host, "127.0.0.1:9/absent:3", "v3");
+    write(&host, "127.0.0.1:9/absent:3", "v1");
     let absent = host.davy(&["deploy", "--watch"]);
     assert_eq!(absent.status.code(), Some(2), "{}", text(&absent));
     assert!(text(&absent).contains("127.0.0.1:9"), "{}", text(&absent));
+    // The image that a build has just made, in place of the file's.
+    let planned = host.davy(&["deploy", "logo", "--image", "logo:1", "--dry-run"]);
+    assert!(planned.status.success() && text(&planned).contains("× `logo:1 /davy logo"), "{}", text(&planned));
+    let third = host.davy(&["deploy", "logo", "--image", "logo:1", "--watch"]);
+    assert_eq!(third.status.code(), Some(0), "{}", text(&third));
+    assert_eq!(host.get(), Some((200, "v1".to_owned())));
+    let (sent, failed) = load.stop();
+    assert!(sent > 300 && failed == 0, "{failed} of {sent}");
     host.down();
     assert!(engine.containers().is_empty(), "{:?}", engine.containers());
 }

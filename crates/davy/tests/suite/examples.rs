@@ -123,11 +123,15 @@ fn the_shop_is_deployed_as_containers() {
     let root = example.host.folder.path().to_owned();
     let blocks = example.blocks("On Docker");
     example.run(&root, &blocks[0]);
+    let folder = root.join("examples/shop");
+    let (first, rest) = blocks[1].split_once("curl ").expect("both services, then a look at them");
+    example.run(&folder, first);
     let load = Load::on(&example.host.gateway, "/");
-    let said = example.run(&root.join("examples/shop"), &blocks[1]);
-    let (sent, _) = load.stop();
-    assert!(said.contains("costs 12.00 (prices v1)") && said.contains("costs 11.50 (prices v2)"), "{sent} {said}");
-    example.run(&root.join("examples/shop"), &blocks[2]);
+    let said = example.run(&folder, &format!("curl {rest}"));
+    let (sent, failed) = load.stop();
+    assert!(said.contains("costs 12.00 (prices v1)") && said.contains("costs 11.50 (prices v2)"), "{said}");
+    assert!(sent > 300 && failed == 0, "{failed} of {sent} were failed by Davy itself");
+    example.run(&folder, &blocks[2]);
     assert!(engine.containers().is_empty());
     example.host.down();
 }

@@ -1,7 +1,11 @@
 //! Rollouts under traffic: good ones, bad ones, people, crashes.
 
 use crate::host::{Host, Load, gateway_of, last, text};
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 const QUICK: &str = "rollout:\n  canary: { steps: [50%, 100%], hold: 1s, deadline: 60s }\n  drain: 2s\n  bake: 2s\n";
 const SLOW: &str = "rollout:\n  canary: { steps: [20%, 100%], hold: 50s, deadline: 60s }\n  drain: 2s\n  bake: 60s\n";
@@ -128,7 +132,7 @@ fn people_may_pause_resume_promote_and_abort() {
     let load = Load::start(&host.gateway);
     host.write("v2", SLOW);
     let mut watcher = host.command(&["deploy", "--watch", "--json"]);
-    let watcher = watcher.stdout(std::process::Stdio::piped()).spawn().expect("davy runs");
+    let watcher = watcher.stdout(Stdio::piped()).spawn().expect("davy runs");
     host.until("holding", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
     assert!(host.davy(&["rollout", "pause"]).status.success());
     host.until("paused", |status| status["state"] == "paused");
@@ -149,6 +153,28 @@ fn people_may_pause_resume_promote_and_abort() {
     assert!(text(&late).contains("is over"), "{}", text(&late));
     let (_, failed) = load.stop();
     assert_eq!(failed, 0);
+    host.down();
+}
+
+#[test]
+fn whoever_stops_watching_is_told_so_and_the_rollout_goes_on() {
+    let host = serving(SLOW);
+    host.write("v2", SLOW);
+    let late = host.davy(&["deploy", "--watch", "--timeout", "1"]);
+    assert_eq!(late.status.code(), Some(124), "{}", text(&late));
+    assert!(text(&late).contains("goes on: `davy rollout watch"), "{}", text(&late));
+    let mut watcher = host.command(&["rollout", "watch"]);
+    watcher.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watcher = watcher.spawn().expect("davy runs");
+    let mut line = String::new();
+    let told = BufReader::new(watcher.stdout.as_mut().expect("piped")).read_line(&mut line);
+    assert!(told.expect("a line") > 0, "it watches");
+    let interrupted = Command::new("kill").args(["-INT", &watcher.id().to_string()]).status();
+    assert!(interrupted.expect("kill runs").success());
+    let detached = watcher.wait_with_output().expect("it ends");
+    assert_eq!(detached.status.code(), Some(130), "{}", text(&detached));
+    assert!(text(&detached).contains("detached; rollout"), "{}", text(&detached));
+    host.until("on its way", |status| status["outcome"].is_null() && status["state"] == "holding");
     host.down();
 }
 
@@ -210,7 +236,7 @@ fn a_killed_gateway_comes_back_with_stable_and_the_rollout_goes_on() {
     assert!(host.davy(&["deploy"]).status.success());
     host.until("holding", |status| status["state"] == "holding" && !status["weight"]["observed"].is_null());
     let first = gateway_of(&host.data());
-    let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().expect("kill runs");
+    let killed = Command::new("kill").args(["-9", &first.to_string()]).status().expect("kill runs");
     assert!(killed.success());
     host.until("answering", |_| host.get().is_some_and(|(status, _)| status == 200));
     assert_ne!(gateway_of(&host.data()), first);

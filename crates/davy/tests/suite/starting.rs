@@ -91,6 +91,10 @@ fn a_file_with_errors_is_refused_line_by_line_and_changes_nothing() {
         let deployed = host.davy(&["deploy", "--watch"]);
         assert_eq!(deployed.status.code(), Some(2), "{code}: {}", text(&deployed));
     }
+    host.write("v1", "");
+    let imaged = host.davy(&["deploy", "--image", "logo:2"]);
+    assert_eq!(imaged.status.code(), Some(2), "{}", text(&imaged));
+    assert!(text(&imaged).contains("error[E029]: `logo:2` was asked for"), "{}", text(&imaged));
     let several = "service: x\ncommand: ./a $PORT\nenvironments: { staging: { platform: local }, production: { platform: local } }\n";
     fs::write(host.folder.path().join("davy.yaml"), several).expect("a file");
     let checked = host.davy(&["config", "check"]);

@@ -90,6 +90,7 @@ fn sticky(generation: u64, weight: u16, stable: &Instance, canary: &Instance) ->
 
 fn cookie(response: &Response<Incoming>) -> Option<String> {
     let set = response.headers().get(header::SET_COOKIE)?.to_str().unwrap().to_owned();
+    assert!(!set.contains("Secure"), "it came without TLS, and could not come back: {set}");
     assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax") && set.contains("Path=/"), "{set}");
     set.split(';').next().map(str::to_owned)
 }

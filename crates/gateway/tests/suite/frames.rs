@@ -1,13 +1,16 @@
 //! HTTP/2 by hand, as h2spec does it: what breaks the protocol ends its stream or its connection and harms nobody else.
 
-use crate::house::{Gateway, Instance, PATIENCE, raw, steady};
+use crate::{
+    house::{Gateway, Instance, PATIENCE, key, raw, release, steady, until},
+    tls::{Authority, secure, shake},
+};
 use davy_ports::Router;
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -75,8 +78,11 @@ fn post(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &block(&[POST, more].concat()))
 }
 
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
 struct Client {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     bytes: Vec<u8>,
 }
 
@@ -101,21 +107,30 @@ enum Took {
 
 impl Client {
     async fn connect(address: SocketAddr) -> Self {
-        Self { socket: TcpStream::connect(address).await.unwrap(), bytes: Vec::new() }
+        Self { socket: Box::new(TcpStream::connect(address).await.unwrap()), bytes: Vec::new() }
+    }
+
+    /// By TLS, HTTP/2 agreed on there.
+    async fn shake(door: &Door) -> Self {
+        let socket = shake(&door.authority, door.address, "shop.test", &["h2"]).await.unwrap();
+        assert_eq!(socket.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+        Self { socket: Box::new(socket), bytes: Vec::new() }
     }
 
     /// Settings are agreed on.
     async fn greet(address: SocketAddr) -> Self {
-        let mut client = Self::connect(address).await;
-        client.say(PREFACE).await;
-        client.say(&frame(SETTINGS, 0, 0, &[])).await;
-        client.say(&frame(SETTINGS, 1, 0, &[])).await;
-        client
+        Self::connect(address).await.greeted().await
+    }
+
+    async fn greeted(mut self) -> Self {
+        self.say(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(SETTINGS, 1, 0, &[])].concat()).await;
+        self
     }
 
     /// Nobody may be there any more.
     async fn say(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.ok();
+        self.socket.flush().await.ok();
     }
 
     async fn next(&mut self) -> Option<Frame> {
@@ -167,9 +182,21 @@ async fn shop() -> (Gateway, Instance) {
     (gateway, instance)
 }
 
+/// Where HTTP/2 is spoken by TLS.
+struct Door {
+    authority: Authority,
+    address: SocketAddr,
+}
+
+async fn secure_shop() -> (Gateway, Instance, Door) {
+    let fill = |authority: &Authority, folder: &std::path::Path| drop(authority.issue(folder, "a", &["shop.test"]));
+    let (gateway, instance, authority, address) = secure(fill, &["--redirect", "off"]).await;
+    (gateway, instance, Door { authority, address })
+}
+
 #[tokio::test]
-async fn frames_that_break_the_protocol_end_what_they_break() {
-    let (gateway, instance) = shop().await;
+async fn frames_that_break_the_protocol_end_what_they_break_with_tls_and_without() {
+    let (gateway, instance, door) = secure_shop().await;
     let with = |more: &[(&str, &str)]| get(1, more);
     let heads = |fields: &[(&str, &str)]| frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(fields));
     let rest = &GET[1..];
@@ -340,11 +367,13 @@ async fn frames_that_break_the_protocol_end_what_they_break() {
     ];
     let mut wrong = Vec::new();
     for (what, bytes, expected) in cases {
-        let mut client = Client::greet(gateway.address).await;
-        client.say(&bytes).await;
-        let took = client.took(1).await;
-        if !expected.contains(&took) {
-            wrong.push(format!("{what}: {took:?}"));
+        for (how, client) in [("plain", Client::connect(gateway.address).await), ("TLS", Client::shake(&door).await)] {
+            let mut client = client.greeted().await;
+            client.say(&bytes).await;
+            let took = client.took(1).await;
+            if !expected.contains(&took) {
+                wrong.push(format!("{what}, {how}: {took:?}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -376,11 +405,14 @@ async fn a_preface_that_is_none_is_no_http() {
 }
 
 /// Says something again and again until the connection is ended.
-async fn flood(gateway: &Gateway, what: &str, mut bytes: impl FnMut(u32) -> Vec<u8>) {
-    let mut client = Client::greet(gateway.address).await;
+async fn flood(gateway: &Gateway, what: &str, bytes: impl FnMut(u32) -> Vec<u8>) {
+    flood_on(Client::greet(gateway.address).await, what, bytes).await;
+}
+
+async fn flood_on(client: Client, what: &str, mut bytes: impl FnMut(u32) -> Vec<u8>) {
     let since = Instant::now();
     let mut stream = 1;
-    let (mut reading, mut writing) = client.socket.split();
+    let (mut reading, mut writing) = tokio::io::split(client.socket);
     let mut room = vec![0; 16 * 1024];
     loop {
         assert!(since.elapsed() < PATIENCE, "{what}: nobody ends it");
@@ -420,6 +452,44 @@ async fn floods_end_the_connection_and_cost_little() {
     // Each was at most a few requests on their way.
     assert!(instance.hits() < 2_000, "{}", instance.hits());
     assert_eq!(gateway.get("/").await.1, "v1");
+}
+
+/// What TLS adds: records that end anywhere, a protocol that was agreed on and is not spoken, clients that leave without a word.
+#[tokio::test]
+async fn hostile_clients_of_http2_by_tls_harm_themselves_only() {
+    let (gateway, instance, door) = secure_shop().await;
+    // A record for each byte is one request all the same.
+    let mut client = Client::shake(&door).await;
+    for byte in [PREFACE, &frame(SETTINGS, 0, 0, &[]), &get(1, &[])].concat() {
+        client.say(&[byte]).await;
+    }
+    assert_eq!(client.took(1).await, Took::Status("200".to_owned()));
+    // What was agreed on is what is spoken.
+    let mut client = Client::shake(&door).await;
+    client.say(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").await;
+    assert_eq!(client.took(1).await, Took::Ended);
+    assert_eq!(instance.hits(), 1);
+    let reset = |stream| frame(RESET, 0, stream, &[0, 0, 0, 8]);
+    let rapid = |stream| [get(stream, &[]), reset(stream)].concat();
+    flood_on(Client::shake(&door).await.greeted().await, "rapid reset", rapid).await;
+    // Requests under way, an open body and half a frame, and the client is gone, without a word of TLS.
+    for _ in 0..50 {
+        let mut client = Client::shake(&door).await.greeted().await;
+        let fields = [GET[0], GET[1], (":path", "/never"), GET[3]];
+        client.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&fields))).await;
+        client
+            .say(&[post(3, &[]), frame(DATA, 0, 3, b"begun"), frame(DATA, 0, 3, &[b'x'; 100])[..50].to_vec()].concat())
+            .await;
+    }
+    until("what they asked for is given up", || async {
+        let serving = gateway.client.observe(&key("shop")).await.unwrap().unwrap();
+        serving.in_flight(&release("v1")) == 0
+    })
+    .await;
+    assert!(gateway.peak() < 64 * 1024, "{} kB at most", gateway.peak());
+    let mut client = Client::shake(&door).await.greeted().await;
+    client.say(&get(1, &[])).await;
+    assert_eq!(client.took(1).await, Took::Status("200".to_owned()));
 }
 
 /// Whoever never listens is not answered into memory: what is asked of the gateway stops being read.

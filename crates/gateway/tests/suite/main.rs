@@ -1,6 +1,7 @@
 //! The gateway from outside: its real process, real instances, real sockets.
 
 mod acme;
+mod answers;
 mod aside;
 mod control;
 mod counts;

@@ -1,6 +1,6 @@
 //! TLS from files: which certificate, when it changes, and what becomes of plain requests.
 
-use crate::house::{Gateway, Instance, PATIENCE, raw, steady, until};
+use crate::house::{Gateway, Instance, PATIENCE, raw, steady, trial, until};
 use bytes::Bytes;
 use davy_ports::Router;
 use http_body_util::{BodyExt, Empty};
@@ -79,7 +79,10 @@ fn write(path: &Path, text: &str, mode: u32) {
 }
 
 /// A gateway with TLS and a folder of certificates, a service on it, and an authority.
-async fn secure(fill: impl FnOnce(&Authority, &Path), words: &[&str]) -> (Gateway, Instance, Authority, SocketAddr) {
+pub(crate) async fn secure(
+    fill: impl FnOnce(&Authority, &Path),
+    words: &[&str],
+) -> (Gateway, Instance, Authority, SocketAddr) {
     let folder = TempDir::new().unwrap();
     let certificates = folder.path().join("certificates");
     fs::DirBuilder::new().mode(0o700).create(&certificates).unwrap();
@@ -94,7 +97,7 @@ async fn secure(fill: impl FnOnce(&Authority, &Path), words: &[&str]) -> (Gatewa
     (gateway, instance, authority, address)
 }
 
-async fn shake(
+pub(crate) async fn shake(
     authority: &Authority,
     address: SocketAddr,
     host: &str,
@@ -161,6 +164,26 @@ async fn both_kinds_of_http_are_spoken_over_tls_and_the_instance_is_told() {
     let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
     let told = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
     assert!(told.contains("\"x-forwarded-proto\": \"https\"") && told.contains("\"host\": \"shop.test\""), "{told}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_client_that_came_by_tls_is_sent_back_by_tls_only() {
+    let fill = |authority: &Authority, folder: &Path| drop(authority.issue(folder, "a", &["shop.test"]));
+    let (gateway, instance, authority, address) = secure(fill, &["--redirect", "off"]).await;
+    let canary = Instance::start("v2").await;
+    let rollout = Some(davy_core::RolloutId::new("r1"));
+    let sticky = davy_core::Snapshot { sticky: true, rollout, ..trial(2, 5_000, &instance, &canary) };
+    gateway.client.serve(&sticky).await.unwrap();
+    let asked = b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n";
+    let mut socket = shake(&authority, address, "shop.test", &["http/1.1"]).await.unwrap();
+    socket.write_all(asked).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().ok();
+    let cookie = answer.lines().find(|line| line.starts_with("set-cookie: davy-client=")).expect("a name");
+    assert!(cookie.ends_with("; Secure"), "{cookie}");
+    let answer = raw(gateway.address, asked).await;
+    let cookie = answer.lines().find(|line| line.starts_with("set-cookie: davy-client=")).expect("a name");
+    assert!(!cookie.contains("Secure"), "{cookie}");
 }
 
 #[tokio::test]
