@@ -43,6 +43,8 @@ pub(crate) struct Server {
     watching: tokio::task::JoinHandle<()>,
     keeping: Keeping,
     keeping_house: tokio::task::JoinHandle<()>,
+    /// How it went when somebody asked to stop the instances.
+    stopped: Option<Result<(), davy_ports::Error>>,
     _lock: File,
 }
 
@@ -190,6 +192,7 @@ impl Server {
             platform,
             home,
             watching,
+            stopped: None,
             _lock: lock,
         })
     }
@@ -207,7 +210,15 @@ impl Server {
             known_as: self.api.known_as(),
             vault: self.vault.clone(),
         };
-        Ok(davy_server::serve(self.engine.clone(), options, until).await.context("serve the API")?)
+        let (engine, platform) = (self.engine.clone(), self.platform.clone());
+        let stop = |asked: Stop| async move {
+            engine.stop();
+            if asked.keep_traffic { Ok(()) } else { platform.stop_all(GRACE).await }
+        };
+        let served = davy_server::serve(self.engine.clone(), options, until, stop).await.context("serve the API")?;
+        let (asked, stopped) = served.unzip();
+        self.stopped = stopped;
+        Ok(asked)
     }
 
     /// Ends the server; and, unless traffic is kept, the gateway and every instance.
@@ -220,7 +231,10 @@ impl Server {
         if keep_traffic {
             return Ok(());
         }
-        let instances = self.platform.stop_all(GRACE).await;
+        let instances = match self.stopped {
+            Some(stopped) => stopped,
+            None => self.platform.stop_all(GRACE).await,
+        };
         let gateway = Client::new(self.home.control()).shutdown().await;
         self.keeper.ended().await;
         instances?;

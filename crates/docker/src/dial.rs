@@ -26,8 +26,8 @@ use tokio::{
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
-/// Connections that wait for the next request.
-const KEPT: usize = 8;
+/// Connections that wait for the next request: more than containers are looked at at once, and some for what else is asked.
+const KEPT: usize = 2 * crate::platform::LOOKED_AT;
 /// What is kept of ssh's own words.
 const WORDS: u64 = 4096;
 

@@ -11,6 +11,7 @@ mod engine;
 mod engines;
 mod image;
 mod logs;
+mod looks;
 mod platform;
 mod secrets;
 

@@ -5,7 +5,9 @@ use crate::{
     engaged::{Engaged, blocking},
     engine::{Engine, failed, is_absent, status},
     image::{self, Used},
-    logs, secrets,
+    logs,
+    looks::{Heard, Looks},
+    secrets,
 };
 use bollard::{
     Docker,
@@ -31,7 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many containers are looked at the same time.
+/// How many containers of an engine are looked at at once, whatever services they are of: each is a connection.
+pub(crate) const LOOKED_AT: usize = 8;
+/// How many of a service's containers are asked for their health at once.
 const AT_ONCE: usize = 16;
 /// The grace of an instance that is one too many.
 const SPARE_GRACE: Millis = Millis::seconds(10);
@@ -77,6 +81,9 @@ struct Shared {
     last: Mutex<HashMap<ServiceKey, Vec<Instance>>>,
     /// The last look at a service, while everything in it was well.
     calm: Mutex<HashMap<ServiceKey, (Instant, Vec<Instance>)>>,
+    looks: Looks,
+    /// A place for each container that may be looked at now.
+    room: tokio::sync::Semaphore,
     network: tokio::sync::Mutex<()>,
 }
 
@@ -110,6 +117,8 @@ impl DockerPlatform {
             orders: Mutex::default(),
             last: Mutex::default(),
             calm: Mutex::default(),
+            looks: Looks::default(),
+            room: tokio::sync::Semaphore::new(LOOKED_AT),
             network: tokio::sync::Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared), vault: Arc::new(NoVault) })
@@ -221,7 +230,7 @@ impl DockerPlatform {
         self.shared.engaged.pass(&order.key, order.generation, &tried).await?;
         self.shared.engaged.begin(&order.key, &order.release.id).await?;
         // What was seen before says nothing of what is ordered now.
-        lock(&self.shared.calm).remove(&order.key);
+        self.look_again(&order.key);
         lock(&self.shared.last).remove(&order.key);
         let docker = self.shared.engine.client().await?;
         let mut found = self.list(&docker, container::of_service(&self.shared.home, &order.key)).await?;
@@ -390,7 +399,11 @@ impl DockerPlatform {
     }
 
     async fn look(&self, docker: &Docker, found: Found) -> Result<Option<Instance>, Error> {
-        let Some(inspected) = self.inspect(docker, &found).await? else { return Ok(None) };
+        let inspected = {
+            let _room = self.shared.room.acquire().await;
+            self.inspect(docker, &found).await?
+        };
+        let Some(inspected) = inspected else { return Ok(None) };
         let Labels { instance: id, release, port, health: check, .. } = &found.labels;
         let state = inspected.state.clone().unwrap_or_default();
         let restarts = inspected.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
@@ -489,12 +502,23 @@ impl DockerPlatform {
         if !self.shared.engaged.is(key).await {
             return Ok(Vec::new());
         }
-        match self.observe_there(key).await {
-            Ok(instances) => {
+        if let Some((at, calm)) = lock(&self.shared.calm).get(key)
+            && at.elapsed() < CALM
+        {
+            return Ok(calm.clone());
+        }
+        let (this, of) = (self.clone(), key.clone());
+        match self.shared.looks.hear(key, async move { this.observe_there(&of).await }).await {
+            Heard::Answer(Ok(instances)) => {
                 lock(&self.shared.last).insert(key.clone(), instances.clone());
+                let mut calm = lock(&self.shared.calm);
+                match instances.iter().all(|instance| instance.health.is_healthy()) {
+                    true => calm.insert(key.clone(), (Instant::now(), instances.clone())),
+                    false => calm.remove(key),
+                };
                 Ok(instances)
             }
-            Err(error) => {
+            Heard::Answer(Err(error)) => {
                 let last = lock(&self.shared.last).get(key).cloned();
                 let unknown = |instance: Instance| Instance {
                     health: Health::Unhealthy { why: format!("not known: {error}") },
@@ -503,26 +527,23 @@ impl DockerPlatform {
                 let last = last.map(|last| last.into_iter().map(unknown).collect());
                 last.ok_or(error)
             }
+            Heard::Before(seen) => seen,
+            Heard::Nothing(error) => Err(error),
         }
     }
 
+    /// What was seen of a service says no more what is there.
+    fn look_again(&self, key: &ServiceKey) {
+        lock(&self.shared.calm).remove(key);
+        self.shared.looks.forget(key);
+    }
+
     async fn observe_there(&self, key: &ServiceKey) -> Result<Vec<Instance>, Error> {
-        if let Some((at, calm)) = lock(&self.shared.calm).get(key)
-            && at.elapsed() < CALM
-        {
-            return Ok(calm.clone());
-        }
         let docker = self.shared.engine.client().await?;
         let found = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
         let looked: Vec<Result<Option<Instance>, Error>> =
             stream::iter(found).map(|one| self.look(&docker, one)).buffered(AT_ONCE).collect().await;
-        let instances: Vec<Instance> = looked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        let mut calm = lock(&self.shared.calm);
-        match instances.iter().all(|instance| instance.health.is_healthy()) {
-            true => calm.insert(key.clone(), (Instant::now(), instances.clone())),
-            false => calm.remove(key),
-        };
-        Ok(instances)
+        looked.into_iter().filter_map(Result::transpose).collect()
     }
 }
 
@@ -611,13 +632,13 @@ impl Platform for DockerPlatform {
                 let turn = self.order_of(key);
                 let _turn = turn.lock().await;
                 self.shared.engaged.pass(key, generation, &tried).await?;
-                lock(&self.shared.calm).remove(key);
+                self.look_again(key);
                 let mut found = self.list(&docker, container::of_service(&self.shared.home, key)).await?;
                 found.retain(|one| one.labels.release == *release);
                 found
             };
             let stopped = self.stop(&docker, found, grace).await;
-            lock(&self.shared.calm).remove(key);
+            self.look_again(key);
             stopped?;
             let turn = self.order_of(key);
             let _turn = turn.lock().await;

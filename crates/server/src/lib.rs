@@ -19,9 +19,13 @@ use davy_engine::{
     store::{Signer, Store},
 };
 use davy_notify::Notifier;
+use davy_ports::Error;
 use guard::Guard;
 use std::{io, net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 use tokio_rustls::TlsAcceptor;
 
 /// What the API needs.
@@ -52,6 +56,9 @@ pub struct Stop {
     pub keep_traffic: bool,
 }
 
+/// Who asked, and is told how it went.
+type Stopped = oneshot::Sender<Result<(), Error>>;
+
 #[derive(Clone)]
 pub(crate) struct Shared {
     engine: Arc<Engine>,
@@ -59,38 +66,49 @@ pub(crate) struct Shared {
     access: Arc<Access>,
     notifier: Arc<Notifier>,
     journal: (Store, Arc<Signer>),
-    stop: mpsc::UnboundedSender<Stop>,
+    stop: mpsc::UnboundedSender<(Stop, Stopped)>,
     guard: Arc<Guard>,
 }
 
-/// Serves the API until somebody asks to stop or `until` completes.
+/// Serves the API until `until` completes, or somebody asks to stop: then `stop` does it, and whoever asked is told how it went,
+/// which is given, too.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(
+pub async fn serve<S: Future<Output = Result<(), Error>> + Send>(
     engine: Arc<Engine>,
     options: Options,
     until: impl Future<Output = ()> + Send,
-) -> io::Result<Option<Stop>> {
+    stop: impl FnOnce(Stop) -> S + Send,
+) -> io::Result<Option<(Stop, Result<(), Error>)>> {
     let address: SocketAddr = options.listener.local_addr()?;
-    let (stop, mut stopped) = mpsc::unbounded_channel();
+    let (asking, mut asked) = mpsc::unbounded_channel();
     let shared = Shared {
         engine,
         vault: options.vault,
         access: options.access,
         notifier: options.notifier,
         journal: options.journal,
-        stop,
+        stop: asking,
         guard: Arc::new(Guard::new(address, options.known_as)),
     };
     let app = routes::app(shared);
-    tokio::select! {
-        () = listen::serve(options.listener, options.tls, app) => Ok(None),
-        stop = stopped.recv() => {
-            // The answer to whoever asked goes out first.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            Ok(stop)
-        }
-        () = until => Ok(None),
-    }
+    let mut serving = std::pin::pin!(listen::serve(options.listener, options.tls, app));
+    let (what, told) = tokio::select! {
+        () = &mut serving => return Ok(None),
+        asked = asked.recv() => match asked {
+            Some(asked) => asked,
+            None => return Ok(None),
+        },
+        () = until => return Ok(None),
+    };
+    let stopped = tokio::select! {
+        () = &mut serving => return Ok(None),
+        stopped = stop(what) => stopped,
+    };
+    told.send(stopped.clone()).ok();
+    // The answer to whoever asked goes out first.
+    let leaving = std::time::Duration::from_millis(50);
+    tokio::time::timeout(leaving, serving).await.ok();
+    Ok(Some((what, stopped)))
 }

@@ -16,6 +16,7 @@ use davy_ports::{LogQuery, Record};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
 /// Above the file's own limit, so that the file's own message is seen.
 const BODY: usize = 16 * 1024 * 1024;
@@ -340,6 +341,18 @@ async fn events(
 
 async fn shutdown(State(shared): State<Shared>, bytes: Bytes) -> Answer<serde_json::Value> {
     let asked: wire::Shutdown = if bytes.is_empty() { wire::Shutdown::default() } else { body(&bytes)? };
-    shared.stop.send(Stop { keep_traffic: asked.keep_traffic }).ok();
-    Ok(Json(serde_json::json!({ "type": "stopping" })))
+    let (told, stopped) = oneshot::channel();
+    shared.stop.send((Stop { keep_traffic: asked.keep_traffic }, told)).ok();
+    match stopped.await {
+        Ok(Err(error)) => {
+            let detail = format!("the server ends, and instances may run on: {error}");
+            let hint = match error.hint.as_str() {
+                "" => "see what keeps them, then `davy down` again".to_owned(),
+                hint => format!("{hint}; then `davy down` again"),
+            };
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "A018", detail).hint(hint))
+        }
+        // Without an answer, somebody else had asked before.
+        Ok(Ok(())) | Err(_) => Ok(Json(serde_json::json!({ "type": "stopping" }))),
+    }
 }

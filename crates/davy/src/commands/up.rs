@@ -68,17 +68,22 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
     Ok(DONE)
 }
 
+/// The code of a server that ends and could not stop everything.
+const LEFT: &str = "A018";
+
 /// Stops the server and, unless traffic is kept, gateway and instances; also when the server is no more.
 pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(asked.data.data.as_deref())?;
     let own = asked.data.data.is_none() || home::last_up().is_some_and(|last| last.data == home.data);
     let client = if own || server.server.is_some() { Client::find(server).ok() } else { None };
-    let told = match client {
-        Some(client) => {
-            let body = wire::Shutdown { keep_traffic: asked.keep_traffic };
-            client.post::<serde_json::Value>("/api/shutdown", &body).await.is_ok()
-        }
-        None => false,
+    let body = wire::Shutdown { keep_traffic: asked.keep_traffic };
+    let (told, left) = match client {
+        Some(client) => match client.post::<serde_json::Value>("/api/shutdown", &body).await {
+            Ok(_) => (true, None),
+            Err(failure) if failure.code == LEFT => (true, Some(failure)),
+            Err(_) => (false, None),
+        },
+        None => (false, None),
     };
     if told {
         wait_for_lock(&home).await?;
@@ -94,6 +99,9 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
     }
     if !asked.keep_traffic {
         gateway_ended(&home).await?;
+    }
+    if let Some(left) = left {
+        return Err(left);
     }
     match json {
         true => {

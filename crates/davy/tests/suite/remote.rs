@@ -223,6 +223,40 @@ fn an_engine_is_reached_by_ssh_and_refusals_say_what_to_do() {
     assert!(engine.containers().is_empty());
 }
 
+#[test]
+fn an_engine_far_away_is_seen_and_its_connections_are_kept() {
+    // It writes down what it is asked.
+    let engine = Engine::with(vec!["--debug".to_owned()]);
+    sample(&engine, "logo:1");
+    let ssh = Ssh::start(&engine);
+    let mut host = Host::new();
+    let user = ssh.user("far", "key", "no");
+    // Each connection takes longer than a look may, and is counted.
+    let (wrapper, dialed) = (ssh.folder.path().join("far/ssh"), ssh.folder.path().join("dialed"));
+    let real = fs::read_to_string(&wrapper).expect("a script").replacen("#!/bin/sh\n", "", 1);
+    let slow = format!("#!/bin/sh\ncase \"$*\" in *dial-stdio*) echo >> {}; sleep 2;; esac\n{real}", dialed.display());
+    fs::write(&wrapper, slow).expect("a file");
+    host.environment.extend(user.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    host.start();
+    write(&host, "v1");
+    let file = host.folder.path().join("davy.yaml");
+    let twelve = fs::read_to_string(&file).expect("a file").replace("replicas: 2", "replicas: 12");
+    fs::write(&file, twelve.replace("grace: 20s", "grace: 60s")).expect("a file");
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    let dials = || fs::read_to_string(&dialed).unwrap_or_default().lines().count();
+    host.until("over", |status| status["state"] == "promoted");
+    let log = engine.root().with_file_name("log");
+    let looks = || fs::read_to_string(&log).unwrap_or_default().matches("/containers/json").count();
+    let (dialed, looked) = (dials(), looks());
+    assert!(dialed <= 20, "{dialed} connections for twelve containers");
+    // More looks need no new connection.
+    host.until("looked at again and again", |_| looks() > looked + 12);
+    assert_eq!(dials(), dialed);
+    host.down();
+    assert!(engine.containers().is_empty());
+}
+
 /// The sample service with `environments`, on any engine.
 fn on(host: &Host, version: &str, engine: &str) {
     write(host, version);

@@ -282,6 +282,31 @@ fn down_stops_what_it_can_without_an_engine_and_says_what_it_could_not() {
 }
 
 #[test]
+fn down_of_a_living_server_says_what_it_could_not_stop() {
+    let mut engine = Engine::start();
+    engine.image("web:1", "one", &[]);
+    let mut host = host(&engine);
+    deployed(&host, "image: web:1\n");
+    engine.end();
+    let data = host.data();
+    let words = ["down", "--data", data.to_str().expect("a plain path")];
+    let down = host.davy(&words);
+    assert_eq!(down.status.code(), Some(1), "{}", text(&down));
+    let told = text(&down);
+    assert!(
+        told.contains("may run on") && told.contains("start the engine") && told.contains("`davy down` again"),
+        "{told}"
+    );
+    // The server and the gateway have ended all the same.
+    host.ended();
+    until("without a gateway", 10, || host.processes().is_empty());
+    engine.restart();
+    assert_eq!(engine.containers().len(), 1, "it came back with its engine");
+    let again = host.davy(&words);
+    assert!(again.status.success() && engine.containers().is_empty(), "{}", text(&again));
+}
+
+#[test]
 fn a_service_leaves_a_dead_engine_for_processes() {
     let mut engine = Engine::start();
     engine.image("web:1", "one", &[]);
