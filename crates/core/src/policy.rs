@@ -65,6 +65,12 @@ impl Policy {
             _ => (false, false),
         };
         let ramp = auto.then(|| self.hold.duration().as_secs_f64());
-        davy_judge::Policy { sticky, ramp, ..self.analysis.judge() }
+        let judge = davy_judge::Policy { sticky, ramp, ..self.analysis.judge() };
+        match &self.strategy {
+            Strategy::Canary(canary) if auto => {
+                davy_judge::Policy { holdback: canary.holdback().basis_points(), ..judge }
+            }
+            _ => judge,
+        }
     }
 }

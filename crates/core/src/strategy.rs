@@ -1,7 +1,7 @@
 //! How a new release takes over: the strategies, and what a step of a canary may ask for besides its weight.
 
 use crate::{Millis, Weight};
-use davy_judge::ramp::LADDER;
+use davy_judge::ramp::{self, rungs};
 use serde::{Deserialize, Serialize};
 
 /// How a new release takes over from the one that serves.
@@ -32,7 +32,7 @@ pub struct Canary {
 
 impl Canary {
     /// What stays with the old release until the last automatic step, where nothing else is said.
-    pub const HOLDBACK: Weight = match Weight::new(1_000) {
+    pub const HOLDBACK: Weight = match Weight::new(ramp::HOLDBACK) {
         Ok(weight) => weight,
         Err(_) => Weight::NONE,
     };
@@ -43,9 +43,14 @@ impl Canary {
     /// until the last step.
     #[must_use]
     pub fn auto(holdback: Weight) -> Self {
-        let rungs = LADDER.into_iter().filter_map(|bp| Weight::new(bp).ok()).filter(|rung| *rung < holdback.rest());
-        let weights = rungs.chain([holdback.rest(), Weight::ALL]);
+        let weights = rungs(holdback.basis_points()).filter_map(|bp| Weight::new(bp).ok()).chain([Weight::ALL]);
         Self { steps: weights.map(CanaryStep::at).collect(), sticky: false, auto: true }
+    }
+
+    /// What stays with the old release until the last step.
+    #[must_use]
+    pub fn holdback(&self) -> Weight {
+        self.steps.iter().rev().map(|step| step.weight).find(|weight| *weight < Weight::ALL).unwrap_or(Weight::NONE).rest()
     }
 }
 

@@ -223,6 +223,12 @@ impl Judge {
         }
     }
 
+    /// Whether the canary was found harmful: the verdict is, and stays so.
+    #[must_use]
+    pub fn is_harmful(&self) -> bool {
+        self.harmful.is_some()
+    }
+
     /// The verdict now. Asking changes nothing.
     #[must_use]
     pub fn verdict(&self) -> Verdict {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ramp::HOLDBACK;
+
 /// No step is left while `ln E` of the rollback evidence is above this; the little that is left is for rounding.
 pub const AMBER: f64 = 1e-9;
 
@@ -62,6 +64,8 @@ pub struct Policy {
     pub cluster: f64,
     /// Where the shares are left to the judge: the time at each, in seconds. See [`crate::ramp`].
     pub ramp: Option<f64>,
+    /// Where the shares are left to the judge: what stays with stable until the last step, in basis points; default 1,000.
+    pub holdback: u16,
 }
 
 /// A limit of what a rollout may cost.
@@ -90,6 +94,7 @@ impl Default for Policy {
             budget: None,
             cluster: 1.0,
             ramp: None,
+            holdback: HOLDBACK,
         }
     }
 }

@@ -12,6 +12,8 @@
 //! `g` is what one canary request adds to the best component of [`crate::relative`] on average. Its maximum is at
 //! `r = p_c/p_b`: the derivative `p_c/r − m w/(1 + (r − 1) w)` is 0 where `r w (m − p_c) = p_c (1 − w)`.
 //!
+//! Where `φ` requests fail together all evidence is divided by `φ`, and `A` is `φ` times as much.
+//!
 //! A share may come if it and every smaller one of the ladder cost at most half of what is left of the budget, for every `d`
 //! that is not excluded yet. So where nothing is known the canary begins small, and each bound that closes in opens the way.
 
@@ -23,9 +25,19 @@ use crate::promotion::past_rate;
 use crate::relative::{LARGEST, SMALLEST};
 use crate::wording;
 
-/// The shares of an automatic ramp below 100 %, in basis points. What is left of stable at the last keeps the comparison sharp.
-pub const LADDER: [u16; 18] =
+/// The shares of an automatic ramp, in basis points, as far as [`rungs`] goes.
+const LADDER: [u16; 18] =
     [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 1_500, 2_500, 3_500, 5_000, 6_500, 7_500, 8_500, 9_000];
+
+/// What stays with stable until the last step of an automatic ramp, where nothing else is said, in basis points: it keeps the
+/// comparison sharp.
+pub const HOLDBACK: u16 = 1_000;
+
+/// The shares of an automatic ramp below 100 %, in basis points, rising: the last leaves `holdback` basis points to stable.
+pub fn rungs(holdback: u16) -> impl Iterator<Item = u16> {
+    let last = WHOLE.saturating_sub(holdback);
+    LADDER.into_iter().filter(move |rung| *rung < last).chain((last > 0).then_some(last))
+}
 
 /// The budget of a ramp without one of its own, in failures in excess of stable's.
 pub const BUDGET: f64 = 50.0;
@@ -62,8 +74,15 @@ pub struct Risk {
     pub left: f64,
     /// The time at a share, in seconds.
     pub hold: f64,
-    /// `A`: the evidence of a rollback in nats, what the mixture costs included.
+    /// `A`: the evidence of a rollback in nats, what the mixture costs included, as many times as requests fail together.
     pub needed: f64,
+    /// What stays with stable until the last step, in basis points.
+    #[serde(default = "holdback")]
+    pub holdback: u16,
+}
+
+const fn holdback() -> u16 {
+    HOLDBACK
 }
 
 /// The way on of an automatic ramp.
@@ -119,7 +138,9 @@ impl Risk {
             worst,
             left: budget - spent,
             hold: policy.ramp.unwrap_or_default(),
-            needed: policy.ln_rollback() - libm::log(policy.shares().relative) + LN_MIXED,
+            // All evidence is divided by the size of clusters, so that so many times as much has to come.
+            needed: policy.cluster * (policy.ln_rollback() - libm::log(policy.shares().relative) + LN_MIXED),
+            holdback: policy.holdback,
         }
     }
 
@@ -153,7 +174,7 @@ impl Risk {
     #[must_use]
     pub fn next(&self, present: u16) -> Ramp {
         let mut next = present;
-        for weight in LADDER {
+        for weight in rungs(self.holdback) {
             if let Some(barred) = self.bars(weight) {
                 return self.ramp(next, Some(barred));
             }
@@ -176,18 +197,48 @@ impl Risk {
             f64::from(weight) / f64::from(WHOLE) * self.rate * FIRST_SECONDS >= FIRST_REQUESTS
                 || weight >= BEGIN_AT_MOST
         };
-        let wanted = LADDER.into_iter().find(|weight| *weight >= BEGIN && enough(*weight)).unwrap_or(BEGIN_AT_MOST);
-        let allowed = LADDER.into_iter().take_while(|weight| self.bars(*weight).is_none()).last();
+        let last = WHOLE.saturating_sub(self.holdback);
+        let wanted = rungs(self.holdback).find(|weight| *weight >= BEGIN && enough(*weight)).unwrap_or(last);
+        let allowed = rungs(self.holdback).take_while(|weight| self.bars(*weight).is_none()).last();
         self.ramp(wanted.min(allowed.unwrap_or(LADDER[0])), None)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BUDGET, LADDER, Risk};
+    use super::{BUDGET, HOLDBACK, LADDER, Risk, rungs};
+    use crate::policy::Policy;
 
     fn risk(rate: f64, worst: f64) -> Risk {
-        Risk { rate, past: 0.001, worst, left: BUDGET, hold: 10.0, needed: 9.7 }
+        Risk { rate, past: 0.001, worst, left: BUDGET, hold: 10.0, needed: 9.7, holdback: HOLDBACK }
+    }
+
+    #[test]
+    fn the_last_share_leaves_the_holdback_and_is_reached_from_every_other() {
+        for holdback in [100, 500, HOLDBACK, 2_500, 5_000, 9_950] {
+            let safe = Risk { holdback, ..risk(10.0, 0.0001) };
+            let shares: Vec<u16> = rungs(holdback).collect();
+            assert!(shares.windows(2).all(|pair| pair[0] < pair[1]), "{shares:?}");
+            assert_eq!(shares.last(), Some(&(10_000 - holdback)));
+            assert!(shares.contains(&safe.first().next), "{holdback}: {:?}", safe.first());
+            for present in &shares {
+                let next = safe.next(*present).next;
+                assert!(shares.contains(&next), "{holdback}: {next} after {present}");
+                assert!(next > *present || *present == 10_000 - holdback, "{holdback}: nothing after {present}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_that_fail_together_make_every_share_dearer() {
+        let now = |cluster| {
+            let policy = Policy { ramp: Some(1e9), cluster, ..Policy::default() };
+            Risk::now(&policy, 100.0, 0.001, 0.05, 0.0)
+        };
+        let (one, ten) = (now(1.0), now(10.0));
+        // What block and way back take is the same.
+        let until_found = |risk: Risk| risk.harm(0.02, 1_000) - 0.02 * 10.0 * super::DELAY;
+        assert!((until_found(ten) / until_found(one) - 10.0).abs() < 1e-9);
     }
 
     #[test]

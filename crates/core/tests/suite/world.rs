@@ -142,7 +142,7 @@ impl World {
             asked: Vec::new(),
             strategy: strategy(0),
             last_minute: Some(600),
-            risk: Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7 },
+            risk: Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 },
             rollouts: 0,
             started: 0,
             verdicts: BTreeMap::new(),
