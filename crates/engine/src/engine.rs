@@ -26,8 +26,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
-/// The longest wait for what is new in the journal, for those who only look on.
-const READ: Duration = Duration::from_secs(1);
 
 /// As many releases of a service are kept for a rollback as places keep.
 const RELEASES: usize = 10;
@@ -241,7 +239,7 @@ impl Engine {
     /// When it is unknown, over, or the command does not fit.
     pub async fn act(&self, rollout: &RolloutId, action: Action, by: Actor) -> Result<(), EngineError> {
         let Some(handle) = self.handle_of(rollout) else {
-            return Err(match self.rollout(rollout).await?.ended {
+            return Err(match self.rollout(rollout)?.ended {
                 Some(ended) => EngineError::Over(ended.rollout),
                 None => EngineError::Waiting(rollout.clone()),
             });
@@ -313,7 +311,7 @@ impl Engine {
         {
             return Ok(current.clone());
         }
-        let summaries = self.history(Some(key)).await;
+        let summaries = self.history(Some(key));
         let release = match (&from, under_way) {
             (Some(release), true) => release.clone(),
             _ => summaries
@@ -348,7 +346,7 @@ impl Engine {
             tokens.extend(sources.filter_map(|source| source.token.clone()));
             let mut kept: Vec<Release> = live.state.wanted().into_iter().map(|(release, _)| release.clone()).collect();
             kept.extend(live.state.queued.map(|request| request.release));
-            let past = self.history(Some(&live.key)).await.into_iter().map(|summary| summary.release);
+            let past = self.history(Some(&live.key)).into_iter().map(|summary| summary.release);
             let mut newest: Vec<Release> = Vec::new();
             for release in past {
                 if newest.len() < RELEASES && !newest.iter().any(|other| other.id == release.id) {
@@ -373,7 +371,7 @@ impl Engine {
             live.state.stable.as_ref().or(rollout).cloned()
         };
         let release = release.ok_or(Refusal::NothingServes)?;
-        let last = self.history(Some(key)).await.into_iter().find(|summary| summary.release.id == release.id);
+        let last = self.history(Some(key)).into_iter().find(|summary| summary.release.id == release.id);
         let policy = match last {
             Some(last) => self.policy_of(&last.rollout).await?,
             None => Policy::default(),
@@ -415,9 +413,9 @@ impl Engine {
         self.handle_of(rollout).map(|handle| handle.live.borrow().clone())
     }
 
-    /// Every rollout of a service, or of all: the newest first. While the journal cannot be read, what is known of them.
-    pub async fn history(&self, key: Option<&ServiceKey>) -> Vec<Summary> {
-        self.refresh().await;
+    /// Every rollout of a service, or of all: the newest first.
+    #[must_use]
+    pub fn history(&self, key: Option<&ServiceKey>) -> Vec<Summary> {
         let mut summaries: Vec<Summary> = self.past.now().of(key).cloned().collect();
         summaries.sort_by(|a, b| b.rollout.cmp(&a.rollout));
         summaries
@@ -427,18 +425,8 @@ impl Engine {
     ///
     /// # Errors
     /// When it is unknown.
-    pub async fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
-        self.refresh().await;
+    pub fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
         self.past.now().rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
-    }
-
-    /// Reads what is new in the journal, if it can be read soon: who looks on while it cannot sees what is known.
-    async fn refresh(&self) {
-        match tokio::time::timeout(READ, self.past.read(&*self.ports.journal)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "what is new in the journal could not be read"),
-            Err(_) => tracing::warn!("what is new in the journal could not be read in time"),
-        }
     }
 
     /// The events of one rollout.
@@ -471,7 +459,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown, the journal cannot be read or the file cannot be written.
     pub async fn report(&self, rollout: &RolloutId) -> Result<PathBuf, EngineError> {
-        self.rollout(rollout).await?;
+        self.rollout(rollout)?;
         let written = write_report(&self.ports, &self.past, rollout).await;
         written.map_err(|why| EngineError::Place(davy_ports::Error::later("write the report", why)))
     }

@@ -174,7 +174,7 @@ impl Past {
     }
 
     /// Adds the next event of its stream, if it is not known yet.
-    fn add(&mut self, record: &Record) {
+    pub(crate) fn add(&mut self, record: &Record) {
         let (key, at) = (&record.stream, record.entry.at);
         let (Service { state, position, sequence }, summaries) = self.services.entry(key.clone()).or_default();
         if record.position <= *position {

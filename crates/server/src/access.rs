@@ -85,7 +85,7 @@ pub(crate) async fn check(
             let id = RolloutId::new(segment(matched, path, "{id}"));
             let key = match shared.engine.under_way(&id) {
                 Some(live) => live.key,
-                None => shared.engine.rollout(&id).await?.key,
+                None => shared.engine.rollout(&id)?.key,
             };
             reach(caller, key.environment.as_str())
         }

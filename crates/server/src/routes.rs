@@ -150,7 +150,7 @@ async fn rollouts(
     Extension(caller): Extension<Caller>,
     Query(which): Query<Which>,
 ) -> Answer<Vec<wire::Rollout>> {
-    let all = shared.engine.history(None).await;
+    let all = shared.engine.history(None);
     let fits = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let list = all
         .iter()
@@ -174,7 +174,7 @@ async fn rollout(State(shared): State<Shared>, Path(id): Path<String>) -> Answer
     if let Some(view) = shared.engine.under_way(&id).and_then(|live| wire::Rollout::present(&live, now())) {
         return Ok(Json(view));
     }
-    Ok(Json(view(&shared.engine, &shared.engine.rollout(&id).await?)))
+    Ok(Json(view(&shared.engine, &shared.engine.rollout(&id)?)))
 }
 
 async fn records(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<Vec<Record>> {
@@ -237,7 +237,7 @@ async fn service(
 ) -> Answer<wire::ServiceDetail> {
     let key = key(&environment, &service)?;
     let live = shared.engine.service(&key).ok_or(davy_engine::EngineError::NoService(key.clone()))?;
-    let last = shared.engine.history(Some(&key)).await;
+    let last = shared.engine.history(Some(&key));
     let rollouts = last.iter().take(ROLLOUTS).map(|summary| view(&shared.engine, summary)).collect();
     Ok(Json(wire::ServiceDetail::of(&live, rollouts)))
 }

@@ -212,7 +212,7 @@ async fn until(
         let seen = match live {
             Some(seen) => seen,
             None => {
-                let summary = engine.rollout(id).await;
+                let summary = engine.rollout(id);
                 let summary = summary.map_err(|error| Failure::new(Exit::Internal, "D105", error.to_string()))?;
                 let past = Rollout::past(&summary, davy_engine::now());
                 // What was seen while it went on is worth more than what its end alone tells.

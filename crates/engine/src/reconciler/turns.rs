@@ -154,6 +154,8 @@ impl Reconciler {
 
     fn adopt(&mut self, records: Vec<Record>) -> Vec<Event> {
         let mut events = Vec::with_capacity(records.len());
+        // Whoever asks for the past finds it without the journal.
+        records.iter().for_each(|record| self.past.now().add(record));
         for Record { position, sequence, entry, .. } in records {
             self.state.apply(entry.at, &entry.event);
             (self.position, self.sequence) = (position, sequence);

@@ -54,7 +54,7 @@ async fn run(count: u32, reports: &std::path::Path) -> (f64, f64, u32) {
             }
         }
         cost = (processor_s() - cpu, now().since(began).0 as f64 / 1_000.0);
-        let promoted = engine.history(None).await.into_iter().filter(|summary| summary.promoted.is_some()).count();
+        let promoted = engine.history(None).into_iter().filter(|summary| summary.promoted.is_some()).count();
         done = u32::try_from(promoted).unwrap_or(u32::MAX) - round * count;
     }
     engine.stop();
