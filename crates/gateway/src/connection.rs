@@ -127,7 +127,7 @@ async fn http1(
         async move { worker.serve(request, &peer, busy).await }
     });
     let socket = Paced::new(socket, first, watched.pace.clone(), true);
-    watched.is_awake.set(true);
+    worker.connections.wakes(watched);
     let mut serving = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(limits::HEAD)
@@ -161,7 +161,9 @@ async fn http1(
         None => {
             let asleep = watched.sleeps();
             let parts = serving.into_parts().filter(|_| asleep)?;
-            Some((parts.io.into_inner().into_socket(), parts.read_buf))
+            // Empty as it may be, it would hold the whole buffer.
+            let read = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+            Some((parts.io.into_inner().into_socket(), read))
         }
     }
 }

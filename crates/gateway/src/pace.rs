@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -15,12 +15,18 @@ use std::{
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+};
 
-/// The time between two looks at who is quiet: a connection that was, from one to the next, gives its buffers back.
-pub(crate) const GLANCE: Duration = Duration::from_millis(100);
+/// The time between two glances at who is awake: a connection that was quiet from one to the next gives its buffers back. So
+/// what is held is what was used in the last fiftieth of a second, however many there are.
+const GLANCE: Duration = Duration::from_millis(20);
+/// The time between two looks at what else a worker has to see to.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 /// So many of them pass between two looks at who is slow: a second.
-pub(crate) const GLANCES: u64 = 10;
+pub(crate) const LOOKS: u64 = 10;
 /// Looks that one who was asked to end may take, before it is cut off.
 const GRACE: u32 = 3;
 
@@ -97,8 +103,6 @@ pub(crate) enum Slow {
 pub(crate) struct Watched {
     pub pace: Arc<Pace>,
     pub is_http2: Cell<bool>,
-    /// Whether it holds what HTTP/1.1 needs.
-    pub is_awake: Cell<bool>,
     /// The requests that had begun at the last glance.
     seen: Cell<u32>,
     ask: Cell<Ask>,
@@ -115,7 +119,6 @@ impl Watched {
         Self {
             pace: Arc::default(),
             is_http2: Cell::new(false),
-            is_awake: Cell::new(false),
             seen: Cell::new(0),
             ask: Cell::new(Ask::GoOn),
             waker: RefCell::default(),
@@ -148,18 +151,19 @@ impl Watched {
         let asked = self.ask.get() == Ask::Sleep;
         if asked {
             self.ask.set(Ask::GoOn);
-            self.is_awake.set(false);
         }
         asked
     }
 
-    /// Lets it fall asleep if it was quiet since the last time.
-    pub(crate) fn glance(&self) {
+    /// Asks it to fall asleep if it was quiet since the last time. Whether it is to be glanced at again: who was asked once falls
+    /// asleep as soon as it is quiet, or ends.
+    fn glance(&self) -> bool {
         let begun = self.pace.begun.load(Relaxed);
         let was_quiet = self.seen.replace(begun) == begun && self.pace.is_quiet();
-        if was_quiet && self.is_awake.get() && self.ask.get() == Ask::GoOn {
+        if was_quiet && self.ask.get() == Ask::GoOn {
             self.ask(Ask::Sleep);
         }
+        self.ask.get() == Ask::GoOn
     }
 
     /// Looks once; whom it lets go, and why.
@@ -189,21 +193,42 @@ impl Watched {
 
 /// Every connection of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(RefCell<Vec<Rc<Watched>>>);
+pub(crate) struct Connections {
+    all: RefCell<Vec<Rc<Watched>>>,
+    /// Those that hold what HTTP/1.1 needs.
+    awake: RefCell<Vec<Weak<Watched>>>,
+    /// Somebody is awake where nobody was.
+    woke: Notify,
+}
 
 impl Connections {
     pub(crate) fn add(&self, watched: Rc<Watched>) {
-        self.0.borrow_mut().push(watched);
+        self.all.borrow_mut().push(watched);
     }
 
-    /// Glances at all.
-    pub(crate) fn glance(&self) {
-        self.0.borrow().iter().for_each(|watched| watched.glance());
+    /// A connection holds what HTTP/1.1 needs, until it is quiet.
+    pub(crate) fn wakes(&self, watched: &Rc<Watched>) {
+        let mut awake = self.awake.borrow_mut();
+        if awake.is_empty() {
+            self.woke.notify_one();
+        }
+        awake.push(Rc::downgrade(watched));
+    }
+
+    /// Lets those fall asleep that are quiet, for ever; nothing is done while all of them sleep.
+    pub(crate) async fn lull(&self) {
+        loop {
+            if self.awake.borrow().is_empty() {
+                self.woke.notified().await;
+            }
+            tokio::time::sleep(GLANCE).await;
+            self.awake.borrow_mut().retain(|watched| watched.upgrade().is_some_and(|watched| watched.glance()));
+        }
     }
 
     /// Looks at all and forgets those that are gone. Tells whom it let go, and why.
     pub(crate) fn look(&self, limits: &Limits, mut slow: impl FnMut(Slow)) {
-        self.0.borrow_mut().retain(|watched| {
+        self.all.borrow_mut().retain(|watched| {
             let is_there = Rc::strong_count(watched) > 1;
             if is_there && let Some(why) = watched.look(limits) {
                 slow(why);
@@ -215,7 +240,7 @@ impl Connections {
     /// Ends those of HTTP/2 after what is under way: each client is told so, and none loses a request. A client of HTTP/1.1
     /// can only be told with an answer.
     pub(crate) fn finish_http2(&self) {
-        for watched in self.0.borrow().iter().filter(|watched| watched.is_http2.get()) {
+        for watched in self.all.borrow().iter().filter(|watched| watched.is_http2.get()) {
             watched.ask(Ask::Finish);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     meters::Meters,
     metrics::{self, Sources},
     options::Options,
-    pace::GLANCE,
+    pace::LOOK,
     sticky::Key,
     table::Table,
     tls::Tls,
@@ -235,7 +235,7 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
     }
     if let Some(log) = written {
         // Each worker hands on what it has ten times a second.
-        tokio::time::sleep(2 * GLANCE).await;
+        tokio::time::sleep(2 * LOOK).await;
         log.finish();
     }
     Ok(())

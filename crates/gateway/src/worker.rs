@@ -96,10 +96,12 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
     });
     local.block_on(&runtime, async move {
         spawn_local(async move { deadlines.watch().await });
+        let lulling = worker.clone();
+        spawn_local(async move { lulling.connections.lull().await });
         let looking = worker.clone();
         spawn_local(async move {
             loop {
-                tokio::time::sleep(pace::GLANCE).await;
+                tokio::time::sleep(pace::LOOK).await;
                 looking.look();
             }
         });
@@ -197,15 +199,14 @@ impl Worker {
     }
 
     fn look(&self) {
-        self.connections.glance();
         if let Some(log) = &self.log {
             log.flush();
         }
         self.looks.set(self.looks.get() + 1);
-        if self.looks.get().is_multiple_of(60 * pace::GLANCES) {
+        if self.looks.get().is_multiple_of(60 * pace::LOOKS) {
             self.shared.tidy();
         }
-        if !self.looks.get().is_multiple_of(pace::GLANCES) {
+        if !self.looks.get().is_multiple_of(pace::LOOKS) {
             return;
         }
         self.pool.tidy();

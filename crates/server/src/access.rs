@@ -62,6 +62,11 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/api/shutdown", Role::Admin, Reach::Everywhere),
 ];
 
+/// Every address that somebody may use: its method and its pattern.
+pub fn addresses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RULES.iter().map(|rule| (rule.method.as_str(), rule.path))
+}
+
 /// Whether the caller may use this address at all. `matched` is its pattern, `path` what was asked for.
 pub(crate) async fn check(
     shared: &Shared,

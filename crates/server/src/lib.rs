@@ -14,6 +14,8 @@ mod secrets;
 mod tokens;
 pub mod wire;
 
+pub use access::addresses;
+
 use davy_engine::{
     Access, Engine, Vault,
     store::{Signer, Store},

@@ -41,6 +41,7 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("GET", "/api/services", "", 0, Anything),
         ("GET", "/api/services/ENV/logo/logs?tail=1", "", 0, Environment),
         ("GET", "/api/services/ENV/logo", "", 0, Environment),
+        ("GET", "/api/services/ENV/logo/traffic", "", 0, Environment),
         ("POST", "/api/services/ENV/no-such/remove", "", 3, Environment),
         ("POST", "/api/services/ENV/logo/rollback", "{\"to\":\"none\"}", 1, Environment),
         ("GET", "/api/secrets", "", 0, Anything),
@@ -58,6 +59,21 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("GET", "/api/events", "", 0, Anything),
         ("POST", "/api/shutdown", "no json", 3, Server),
     ]
+}
+
+#[test]
+fn every_address_of_the_api_is_in_this_list() {
+    let fits = |pattern: &str, path: &str| {
+        let path = path.split('?').next().unwrap_or_default();
+        let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+        let mut pairs = pattern.iter().zip(&path);
+        pattern.len() == path.len() && pairs.all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
+    };
+    let all = addresses();
+    let is_here =
+        |(method, pattern): &(&str, &str)| all.iter().any(|(known, path, ..)| known == method && fits(pattern, path));
+    let missing: Vec<_> = davy_server::addresses().filter(|address| !is_here(address)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// The status of an answer, and what of its body came with it.
