@@ -1,0 +1,4 @@
+//! What is simulated is what runs.
+
+mod figures;
+mod policies;
