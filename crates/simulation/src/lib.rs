@@ -20,6 +20,7 @@ pub mod pace;
 pub mod pilot;
 pub mod recorded;
 pub mod rules;
+pub mod schedule;
 pub mod summary;
 pub mod traffic;
 pub mod world;
