@@ -1,6 +1,9 @@
 //! What judging costs: how much of one core 10,000 rollouts take in real time, and 1,000 that compare latency besides.
 //!
-//! `cargo run --release -p davy-judge --example cost -- --seconds 20`
+//! `benches/judge cost --seconds 20`
+//!
+//! The exit code is 1 where 10,000 rollouts take more than a second of work in each second, where one keeps more than it may, or where a
+//! window allocates.
 //!
 //! Every rollout takes ten windows a second, which close one block, and is asked for its verdict once a second. The last line is the
 //! figure: seconds of work per second of traffic.
@@ -11,11 +14,17 @@
 #[expect(dead_code, reason = "only its random numbers are used")]
 mod world;
 
+use std::alloc::System;
 use std::error::Error;
 use std::time::Instant;
 
 use davy_judge::{Budget, Counts, Details, Judge, Kind, Latencies, Pair, Policy, Window};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use world::Random;
+
+/// Counts what is allocated.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Windows before the first second that is measured: by then six starts are reached, and every buffer has its size.
 const WARM_SECONDS: u64 = 1_000;
@@ -116,11 +125,13 @@ fn measure(name: &str, policy: Policy, rollouts: usize, seconds: u64, most: u64)
     let warm = resident();
     let begun = Instant::now();
     let from = worked(begun);
+    let allocations = Region::new(ALLOCATOR);
     for second in 0..seconds {
         for judge in &mut judges {
             traffic.feed(judge, WARM_SECONDS + TOUCH_SECONDS + second);
         }
     }
+    let allocated = allocations.change();
     let work = (worked(begun) - from) / seconds as f64;
     let after = resident();
     let from = worked(begun);
@@ -129,12 +140,18 @@ fn measure(name: &str, policy: Policy, rollouts: usize, seconds: u64, most: u64)
     }
     let verdicts = worked(begun) - from;
     print!("{name}: {rollouts} rollouts take {work:.3} s of each second, and a verdict of each {verdicts:.3} s");
+    let windows = 10 * seconds * rollouts as u64;
+    let times = allocated.allocations + allocated.reallocations;
+    print!("; {times} allocations in {windows} windows");
+    if times > 0 {
+        return Err(format!("{name}: windows allocate, {times} times in {windows}").into());
+    }
     if let (Some(before), Some(warm), Some(after)) = (before, warm, after) {
         let each = warm.saturating_sub(before) / rollouts as u64;
         let grown = after.saturating_sub(warm) / rollouts as u64;
         println!("; {each} bytes each, {grown} more after {seconds} s");
         if each > most || grown > 64 {
-            return Err(format!("{name}: more than {most} bytes a rollout, or windows allocate").into());
+            return Err(format!("{name}: more than {most} bytes a rollout, or it grows").into());
         }
     } else {
         println!();
@@ -160,10 +177,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..latency
     };
     measure("everything", full, 1_000, seconds, 256 << 10)?;
-    println!(
-        "of one core: {:.3} without verdicts, {:.3} with",
-        plain.0 + compared.0,
-        plain.0 + plain.1 + compared.0 + compared.1
-    );
-    Ok(())
+    let all = plain.0 + plain.1 + compared.0 + compared.1;
+    println!("of one core: {:.3} without verdicts, {all:.3} with", plain.0 + compared.0);
+    // Both together are to fit on one core, each asked for its verdict once a second.
+    if all > 1.0 { Err(format!("{all:.3} s of work in each second, not at most 1").into()) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! What a guard costs, and how often it cuts off a healthy canary, at full size.
 //!
-//! `cargo run --release -p davy-judge --example guard -- --runs 10000 --seed 1`
+//! `benches/judge guard --runs 10000 --seed 1`; the exit code is 1 where more healthy canaries are cut off than chance allows, or a
+//! catastrophe costs more than ten failures.
 
 #![expect(clippy::print_stdout, reason = "a command prints its figures")]
 
@@ -14,6 +15,9 @@ use ages::{HEALTHY, Service, healthy, order, run};
 use davy_judge::guard::{Book, Guard, Order, Row, Side};
 use std::{error::Error, hint::black_box, time::Instant};
 use world::median;
+
+/// α of one run of the guard that healthy canaries are cut off by here.
+const PROMISED: f64 = 0.044;
 
 /// Nanoseconds for weighing so many weights and starts once.
 fn cost(weights: u16, starts: u8) -> Result<f64, Box<dyn Error>> {
@@ -72,6 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err("give --runs N and --seed N".into()),
         }
     }
+    let mut missed = Vec::new();
     for (fails, answer) in [(1.0, 0.001), (0.5, 0.001), (0.05, 0.001), (1.0, 0.06), (0.5, 0.06), (0.05, 0.06)] {
         let bad = Service {
             rate: 1_000.0,
@@ -85,12 +90,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let cut: Vec<f64> =
             (seed..seed + 200).filter_map(|seed| run(&bad, 0.003, seed)).map(|cut| cut as f64).collect();
+        let failures = median(cut);
+        if fails == 1.0 && answer < 0.01 && failures > 10.0 {
+            missed.push(format!("a catastrophe is cut off after {failures} failures"));
+        }
         println!(
             "a canary at 10 % of 1,000 requests/s that fails {} % at once, stable answers in {} ms: cut off after {} failures \
              (median of 200)",
             100.0 * fails,
             1_000.0 * answer,
-            median(cut)
+            failures
         );
     }
     let each = runs.div_ceil(HEALTHY.len() as u64);
@@ -99,5 +108,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "healthy canaries, α = 4.4 % for the run, seed {seed}: {cut} of {of} cut off; failures taken as they come: {naive}"
     );
-    Ok(())
+    let most = PROMISED * of as f64 + 4.0 * (PROMISED * (1.0 - PROMISED) * of as f64).sqrt();
+    if cut as f64 > most {
+        missed.push(format!("{cut} of {of} healthy canaries cut off"));
+    }
+    if missed.is_empty() { Ok(()) } else { Err(format!("MISSED {}", missed.join("; ")).into()) }
 }

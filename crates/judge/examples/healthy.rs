@@ -1,6 +1,7 @@
 //! Simulated rollouts at full size: how often a healthy canary is rolled back, and what a bad one costs.
 //!
-//! `cargo run --release -p davy-judge --example healthy -- --runs 10000 --seed 1`; with `--only latency` the settings alone whose
+//! `benches/judge healthy --runs 10000 --seed 1`; the exit code is 1 where more healthy canaries are rolled back, or more at the margin pass,
+//! than chance allows. With `--only latency` the settings alone whose
 //! names have that word.
 
 #![expect(clippy::print_stdout, reason = "a command prints its figures")]
@@ -41,7 +42,19 @@ fn upper_bound(x: u64, n: u64) -> f64 {
     high
 }
 
-fn figures(name: &str, world: &World, runs: u64, seed: u64) {
+/// What is promised of a setting, by its name: how it rarely ends, and the chance of that.
+fn promised(name: &str) -> Option<(End, f64)> {
+    let is = |part: &str| name.contains(part);
+    match () {
+        () if is("only a budget") => Some((End::RolledBack, 0.001)),
+        () if is("healthy") => Some((End::RolledBack, 0.01)),
+        () if is("worse by the margin") => Some((End::Promoted, 0.05)),
+        () => None,
+    }
+}
+
+/// One setting; whether its promise was kept, but for a chance of one in a thousand.
+fn figures(name: &str, world: &World, runs: u64, seed: u64) -> bool {
     let outcomes: Vec<_> = (0..runs).map(|run| world.run(seed.wrapping_mul(1_000_003).wrapping_add(run))).collect();
     let count = |end: End| outcomes.iter().filter(|outcome| outcome.end == end).count() as u64;
     let back = count(End::RolledBack);
@@ -76,6 +89,14 @@ fn figures(name: &str, world: &World, runs: u64, seed: u64) {
         let middle = median(ended.iter().map(|outcome| outcome.at_ms as f64 / 1_000.0).collect());
         println!("    rolled back after a median of {middle:.1} s, the first so: {}", first.because);
     }
+    promised(name).is_none_or(|(end, chance)| {
+        let found = count(end);
+        let kept = found == 0 || 1.0 - at_most(found - 1, runs, chance) > 0.001;
+        if !kept {
+            println!("    MISSED: {found} of {runs}, promised {} %", 100.0 * chance);
+        }
+        kept
+    })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -90,9 +111,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             other => return Err(format!("{other} is not known; use --runs, --seed and --only").into()),
         }
     }
-    let figures = |name: &str, world: &World, runs, seed| {
-        if name.contains(&only) {
-            figures(name, world, runs, seed);
+    let mut missed = 0;
+    let mut figures = |name: &str, world: &World, runs, seed| {
+        if name.contains(&only) && !figures(name, world, runs, seed) {
+            missed += 1;
         }
     };
     println!("seed {seed}");
@@ -153,5 +175,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         figures(&format!("fails {canary}, 100/s, from 1 %"), &World { canary, steps, ..reference.clone() }, few, seed);
         figures(&format!("fails {canary}, 1000/s, demo"), &World { canary, ..demo.clone() }, few, seed);
     }
-    Ok(())
+    if missed == 0 { Ok(()) } else { Err(format!("{missed} figures were missed").into()) }
 }

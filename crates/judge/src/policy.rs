@@ -35,9 +35,9 @@ const LARGEST_CLUSTER: f64 = 1e6;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Chance of rolling back a canary that keeps its limits, over the whole rollout. Above 0, at most 0.5; default 0.01.
+    /// Chance of rolling back a canary that keeps its limits, over the whole rollout. Above 0 and below 1; default 0.01.
     pub alpha: f64,
-    /// Chance of passing a step with a canary worse than the step's margin. Above 0, at most 0.5; default 0.05.
+    /// Chance of passing a step with a canary worse than the step's margin. Above 0 and below 1; default 0.05.
     pub beta: f64,
     /// How many times stable's odds of failure the canary's may be, at least 1; default 1.
     pub odds: f64,
@@ -102,9 +102,9 @@ impl Default for Policy {
 /// Which part of a [`Policy`] cannot be promised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InvalidPolicy {
-    /// α is not above 0 and at most 0.5.
+    /// α is not above 0 and below 1.
     Alpha(f64),
-    /// β is not above 0 and at most 0.5.
+    /// β is not above 0 and below 1.
     Beta(f64),
     /// The odds are below 1 (the process would not be valid) or not finite.
     Odds(f64),
@@ -127,8 +127,8 @@ pub enum InvalidPolicy {
 impl fmt::Display for InvalidPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Alpha(value) => write!(f, "alpha is {value}; give a number above 0, at most 0.5, such as 0.01"),
-            Self::Beta(value) => write!(f, "beta is {value}; give a number above 0, at most 0.5, such as 0.05"),
+            Self::Alpha(value) => write!(f, "alpha is {value}; give a number above 0 and below 1, such as 0.01"),
+            Self::Beta(value) => write!(f, "beta is {value}; give a number above 0 and below 1, such as 0.05"),
             Self::Odds(value) => write!(f, "the odds are {value}; give 1 or more: below 1 nothing can be promised"),
             Self::MaxErrorRate(value) => {
                 write!(f, "the limit of the error rate is {value}; give a fraction between 0 and 1, such as 0.01")
@@ -161,7 +161,7 @@ impl Policy {
     ///
     /// The first part that is out of its range.
     pub fn check(&self) -> Result<(), InvalidPolicy> {
-        let chance = |value: f64| value > 0.0 && value <= 0.5;
+        let chance = |value: f64| value > 0.0 && value < 1.0;
         // Rates so close to 0 or 1 that their odds lose all digits are refused with the rest.
         let rate = |value: f64| (1e-9..=1.0 - 1e-9).contains(&value);
         if !chance(self.alpha) || self.alpha < f64::MIN_POSITIVE {

@@ -6,7 +6,7 @@
 
 mod variants;
 
-use davy_core::{Canary, CanaryStep, Millis, Policy, Strategy, Weight};
+use davy_core::{Analysis, Canary, CanaryStep, Millis, Policy, Strategy, Weight};
 use davy_simulation::{Comparison, Machine, Named, Summary, Traffic, rules::oracle::floor, summary::interval};
 use std::error::Error;
 
@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runs: u64 = std::env::args().nth(1).map_or(Ok(1_000), |runs| runs.parse())?;
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let mut missed = Vec::new();
+    let begun = std::time::Instant::now();
     let asked: Vec<f64> = std::env::args().skip(2).map(|rate| rate.parse()).collect::<Result<_, _>>()?;
     for rate in if asked.is_empty() { RATES.to_vec() } else { asked } {
         for (first, steps, wanted) in TABLE {
@@ -94,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    println!("\n== figures");
+    println!("\n== figures, after {:.0} s", begun.elapsed().as_secs_f64());
     match missed.is_empty() {
         true => println!("every figure is within its limit"),
         false => missed.iter().for_each(|missed| println!("MISSED {missed}")),
@@ -106,10 +107,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn davy(steps: &[u16]) -> Result<Machine, Box<dyn Error>> {
     let steps = steps.iter().copied().chain([10_000]).map(|bp| Weight::new(bp).map(CanaryStep::at));
     let canary = Canary { steps: steps.collect::<Result<_, _>>()?, sticky: false, auto: false };
-    let policy = Policy { strategy: Strategy::Canary(canary), hold: Millis(0), ..Policy::default() };
     // Latency is compared, too: it has its share of the evidence, and nothing to find.
-    let judged_by = davy_judge::Policy { not_slower_than: Some(1.1), ..davy_judge::Policy::default() };
-    Ok(Machine::new(1, policy, judged_by)?)
+    let analysis = Analysis { not_slower_than: Some(1.1), ..Analysis::default() };
+    let policy = Policy { strategy: Strategy::Canary(canary), hold: Millis(0), analysis, ..Policy::default() };
+    Ok(Machine::new(1, policy)?)
 }
 
 fn tell(summary: &Summary, canary: f64) -> String {

@@ -1,14 +1,16 @@
 //! Rollouts in a world of dice: what a policy would do to assumed or recorded traffic, Davy's beside those of other tools.
 //!
 //! Pure: no clock, no I/O, and the dice are seeded. For Davy it runs the machine that runs in production ([`machine`]), with the
-//! judge on closed blocks of a second and the guard at each failure; for others their rule and a ramp by time
+//! judge on closed blocks of a second and the guard at each failure, both held to the same policy; for others their rule and a ramp by time
 //! ([`rules`], [`pilot::Ramp`]). What is modelled of all of them alike:
 //!
 //! - Requests come evenly; each goes to the canary with the weight's chance, and fails with its version's.
 //! - An order moves traffic a second later; a guard at once, but what was admitted before a failure was known
 //!   ([`traffic::Traffic::answer_ms`]) has been served.
-//! - **Harm** is the number of failed canary requests until traffic is back; where it never is, until an hour after the
-//!   beginning: a bad version that was promoted goes on to fail.
+//! - A rollout goes on until traffic is back or the canary has taken over. One that waits for a person is judged all the while; a
+//!   day after the beginning it is called undecided.
+//! - **Harm** is the number of failed canary requests until traffic is back. A bad version that was promoted goes on to fail: of it
+//!   the first hour of the rollout is counted.
 
 pub mod dice;
 pub mod guard;
@@ -18,6 +20,7 @@ pub mod pace;
 pub mod pilot;
 pub mod recorded;
 pub mod rules;
+pub mod schedule;
 pub mod summary;
 pub mod traffic;
 pub mod world;

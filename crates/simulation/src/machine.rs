@@ -11,12 +11,17 @@ use davy_core::{
     Actor, Backend, Digest, EnvironmentName, Generation, Health, HealthCheck, Instance, InstanceId, Millis, Mode,
     Policy, Process, Release, ReleaseId, Role, RolloutId, Route, Run, ServiceKey, ServiceName, Serving, Snapshot,
     Target, Timestamp, Weight, Workload,
-    rollout::{Command, Effect, Input, Look, Passes, Request, RequestKind, Sight, Split, State, Traffic, step},
+    rollout::{
+        Command, Effect, Input, Look, Passes, Request, RequestKind, Sight, Split, State, Traffic, guard as ordered,
+        step,
+    },
 };
-use davy_judge::{Counts, Details, InvalidPolicy, Judge, Kind, Latencies, Pair};
+use davy_judge::{Counts, Details, InvalidPolicy, Judge, Latencies, Pair, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 
 const SECOND: Millis = Millis::seconds(1);
+/// While a rollout waits for a person the machine has nothing to do but to count the pause, and looks this seldom.
+const PAUSED_S: u64 = 60;
 
 /// One rollout of a second release.
 #[derive(Clone, Debug)]
@@ -32,17 +37,19 @@ pub struct Machine {
     /// Asked for and not yet served.
     wanted: Option<(Serving, Generation)>,
     judge: Judge,
-    guard: Guard,
+    /// None where there is nothing to hold the canary to.
+    guard: Option<Guard>,
     traffic: Traffic,
 }
 
 impl Machine {
-    /// A first release serves with so many instances; the second is asked for. Clone it for each rollout.
+    /// A first release serves with so many instances; the second is asked for. Clone it for each rollout. Metrics of the
+    /// service's own are not simulated.
     ///
     /// # Errors
     ///
     /// What in the policy of the judge cannot be promised.
-    pub fn new(replicas: u32, policy: Policy, judged_by: davy_judge::Policy) -> Result<Self, InvalidPolicy> {
+    pub fn new(replicas: u32, policy: Policy) -> Result<Self, InvalidPolicy> {
         let (Ok(service), Ok(environment)) = (ServiceName::new("service"), EnvironmentName::new("simulated")) else {
             unreachable!("both are names")
         };
@@ -55,7 +62,7 @@ impl Machine {
             health: HealthCheck { path: None, grace: Millis::seconds(10), interval: SECOND },
             route: Route { host: None, path: "/".to_owned() },
         };
-        let guard = Guard::new(judged_by.alpha, judged_by.odds)?;
+        let judged_by = davy_judge::Policy { metrics: 0, ..policy.judge() };
         let start = Timestamp(1_000_000);
         let mut machine = Self {
             key,
@@ -68,7 +75,7 @@ impl Machine {
             serving: None,
             wanted: None,
             judge: Judge::new(judged_by)?,
-            guard,
+            guard: None,
             traffic: Traffic::default(),
         };
         machine.ask(1);
@@ -90,7 +97,15 @@ impl Machine {
         machine.ask(2);
         machine.routed();
         machine.began = machine.now;
+        let order = machine.state.rollout.as_ref().and_then(|rollout| ordered(&rollout.request));
+        machine.guard = order.and_then(|order| Guard::new(order).ok());
         Ok(machine)
+    }
+
+    /// What the judge says now.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.judge.verdict()
     }
 
     fn ask(&mut self, number: u32) {
@@ -213,8 +228,14 @@ impl Pilot for Machine {
         }
     }
 
+    fn admits(&mut self, second: &Second) {
+        if let Some(guard) = &mut self.guard {
+            guard.admits(second);
+        }
+    }
+
     fn failed(&mut self, failure: &Seen) -> bool {
-        self.guard.failed(failure)
+        self.guard.as_mut().is_some_and(|guard| guard.failed(failure))
     }
 
     fn second(&mut self, second: &Second) -> Order {
@@ -237,10 +258,14 @@ impl Pilot for Machine {
         self.traffic.last_minute = Some(60 * (second.canary + second.stable));
         self.traffic.canary += second.canary;
         self.traffic.stable += second.stable;
-        let verdict = on_trial.then(|| self.judge.verdict());
-        if verdict.as_ref().is_some_and(|verdict| verdict.kind == Kind::Harmful) {
+        if on_trial && self.judge.is_harmful() {
             return Order::Back;
         }
+        let paused = rollout.is_some_and(|rollout| rollout.pause.is_some()) && self.wanted.is_none();
+        if paused && !second.from_s.is_multiple_of(PAUSED_S) {
+            return Order::Stay;
+        }
+        let verdict = on_trial.then(|| self.judge.verdict());
         self.decide(Input::Look(Box::new(Look {
             instances: Sight::Seen(self.instances.clone()),
             router: Sight::Seen(self.serving.clone()),
@@ -251,7 +276,6 @@ impl Pilot for Machine {
         match &self.state.rollout {
             Some(rollout) if rollout.promoted => Order::Promote,
             Some(rollout) if rollout.ending.is_some() => Order::Back,
-            Some(rollout) if rollout.pause.is_some() => Order::Hold,
             None => Order::Back,
             Some(_) if self.wanted.is_some() => Order::Route,
             Some(_) => Order::Stay,

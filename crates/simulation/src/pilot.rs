@@ -16,8 +16,6 @@ pub enum Order {
     Back,
     /// The canary has taken over.
     Promote,
-    /// It waits for a person.
-    Hold,
 }
 
 /// Moves the weight of one rollout.
@@ -26,6 +24,8 @@ pub trait Pilot {
     fn served(&self) -> Served;
     /// The weight last asked for is served from now on.
     fn routed(&mut self);
+    /// The requests of a second are routed; what becomes of them is told by [`Pilot::failed`] and [`Pilot::second`].
+    fn admits(&mut self, _second: &Second) {}
     /// A failure, as it becomes known; whether the canary is cut off at once.
     fn failed(&mut self, failure: &Seen) -> bool;
     /// A second is over.

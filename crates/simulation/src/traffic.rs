@@ -7,8 +7,6 @@ use crate::{
 use davy_judge::{Counts, WHOLE, Window};
 use fastrand::Rng;
 
-const DAY_S: f64 = 86_400.0;
-
 /// Assumed traffic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
@@ -22,6 +20,8 @@ pub struct Traffic {
     pub onset_s: u64,
     /// How far the day's rhythm moves the rate up and down, as a fraction of it, 0 to 1.
     pub rhythm: f64,
+    /// How long that day is, in seconds: a shorter one fits into a shorter rollout.
+    pub day_s: f64,
     /// How long a request takes to fail: so much later it is known, and what was admitted meanwhile fails, too.
     pub answer_ms: f64,
     /// How long requests take.
@@ -32,7 +32,16 @@ impl Default for Traffic {
     /// 100 requests/s, of which 0.1 % fail with either version, after 50 ms; both are as quick.
     fn default() -> Self {
         let pace = Pace::default();
-        Self { rate: 100.0, baseline: 0.001, canary: 0.001, onset_s: 0, rhythm: 0.0, answer_ms: 50.0, pace }
+        Self {
+            rate: 100.0,
+            baseline: 0.001,
+            canary: 0.001,
+            onset_s: 0,
+            rhythm: 0.0,
+            day_s: 86_400.0,
+            answer_ms: 50.0,
+            pace,
+        }
     }
 }
 
@@ -68,6 +77,11 @@ pub struct Second {
     pub latency: (Histogram, Histogram),
 }
 
+/// When request `at` of `n` in a second is admitted, in milliseconds: they come evenly.
+pub(crate) fn place(at: u64, n: u64) -> f64 {
+    (at as f64 + 0.5) / n as f64 * 1_000.0
+}
+
 impl Second {
     /// What the judge is given of it.
     #[must_use]
@@ -87,7 +101,7 @@ impl Traffic {
     /// Requests a second at second `s`.
     #[must_use]
     pub fn rate_at(&self, s: u64) -> f64 {
-        self.rate * (1.0 + self.rhythm * (std::f64::consts::TAU * s as f64 / DAY_S).sin())
+        self.rate * (1.0 + self.rhythm * (std::f64::consts::TAU * s as f64 / self.day_s).sin())
     }
 
     /// The share that the canary fails at second `s`.
@@ -98,15 +112,21 @@ impl Traffic {
 
     /// Whole requests of second `s`: what is left of a fraction comes in a later one.
     fn requests(&self, s: u64) -> u64 {
-        if self.rhythm == 0.0 {
-            return ((s + 1) as f64 * self.rate).floor() as u64 - (s as f64 * self.rate).floor() as u64;
-        }
-        // The integral of the rate up to a second, so that fractions are kept here, too.
-        let until = |s: f64| {
-            let turn = std::f64::consts::TAU / DAY_S;
-            self.rate * (s + self.rhythm * (1.0 - (turn * s).cos()) / turn)
+        self.requests_between(1_000 * s, 1_000 * (s + 1))
+    }
+
+    /// Whole requests from one millisecond to another.
+    pub(crate) fn requests_between(&self, from_ms: u64, to_ms: u64) -> u64 {
+        // The integral of the rate up to a moment, so that fractions are kept.
+        let until = |ms: u64| {
+            let s = ms as f64 / 1_000.0;
+            if self.rhythm == 0.0 {
+                return (s * self.rate).floor() as u64;
+            }
+            let turn = std::f64::consts::TAU / self.day_s;
+            (self.rate * (s + self.rhythm * (1.0 - (turn * s).cos()) / turn)).floor() as u64
         };
-        (until((s + 1) as f64).floor() - until(s as f64).floor()).max(0.0) as u64
+        until(to_ms).saturating_sub(until(from_ms))
     }
 
     /// Draws second `s`.

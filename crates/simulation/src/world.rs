@@ -5,7 +5,7 @@ use crate::{
     pace::Paces,
     pilot::{Order, Pilot},
     rules::Seen,
-    traffic::{Second, Traffic},
+    traffic::{Second, Traffic, place},
 };
 use davy_judge::WHOLE;
 use fastrand::Rng;
@@ -13,11 +13,11 @@ use fastrand::Rng;
 /// From an order to the traffic that follows it.
 pub const ACTUATION_S: u64 = 1;
 
-/// Harm is counted until traffic is back, else until this long after the beginning.
+/// A bad version that was promoted goes on to fail: harm is counted until this long after the beginning.
 pub const WATCHED_S: u64 = 3_600;
 
-/// A rollout that is not over by then is one that waits.
-const LONGEST_S: u64 = 30 * 86_400;
+/// A rollout that is not over by then is one that waits: as long as a pause may last where nothing else is said.
+pub const LONGEST_S: u64 = 86_400;
 
 /// How a rollout went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum End {
     Promoted,
     /// Traffic is back on stable.
     RolledBack,
-    /// It waits for a person.
+    /// It waits for a person, a day after the beginning.
     Undecided,
 }
 
@@ -35,9 +35,10 @@ pub enum End {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// Until traffic was back, or the canary had taken over, or a person was asked.
+    /// Until traffic was back, or the canary had taken over; a day if neither.
     pub seconds: f64,
-    /// Failed requests of the canary until traffic is back; if it is not, until an hour after the beginning.
+    /// Failed requests of the canary until traffic is back; where it was promoted, until an hour after the beginning, and where
+    /// nobody decided, for the whole day.
     pub harm: u64,
 }
 
@@ -53,6 +54,7 @@ pub fn run(traffic: &Traffic, pilot: &mut impl Pilot, seed: u64) -> Outcome {
     loop {
         let served = pilot.served();
         let second = traffic.draw(dice, &paces, now, served);
+        pilot.admits(&second);
         if let Some(cut_ms) = quiet.show(&second, traffic, pilot) {
             harm += until(&second, cut_ms);
             // What was admitted in the next second while the failure was on its way.
@@ -82,10 +84,6 @@ pub fn run(traffic: &Traffic, pilot: &mut impl Pilot, seed: u64) -> Outcome {
                 harm += traffic.failures(dice, now, WATCHED_S.max(now), WHOLE);
                 Some(End::Promoted)
             }
-            Order::Hold => {
-                harm += traffic.failures(dice, now, WATCHED_S.max(now), pilot.served().weight);
-                Some(End::Undecided)
-            }
         };
         if let Some(end) = end.or((now >= LONGEST_S).then_some(End::Undecided)) {
             return Outcome { end, seconds: now as f64, harm };
@@ -97,11 +95,6 @@ pub fn run(traffic: &Traffic, pilot: &mut impl Pilot, seed: u64) -> Outcome {
 fn until(second: &Second, cut_ms: f64) -> u64 {
     let admitted = |at: &&u64| second.from_s as f64 * 1_000.0 + place(**at, second.canary) < cut_ms;
     second.canary_failed.iter().filter(admitted).count() as u64
-}
-
-/// When request `at` of `n` in a second is admitted, in milliseconds: they come evenly.
-fn place(at: u64, n: u64) -> f64 {
-    (at as f64 + 0.5) / n as f64 * 1_000.0
 }
 
 /// Requests that succeeded since the last failure, of the canary and of stable.

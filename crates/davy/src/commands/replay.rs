@@ -75,30 +75,54 @@ pub(crate) fn run(asked: &Asked) -> Result<Exit, Failure> {
     };
     Replay::new(&settings).map_err(|error| usage(error.to_string()))?;
     let mut lines = open(&asked.file)?;
+    let ahead = boundaries_ahead(asked, &settings);
     let mut judged = None;
     let (mut number, mut exit) = (0_u64, DONE);
     let mut text = Vec::new();
     loop {
-        text.clear();
-        let read = io::Read::take(&mut lines, LONGEST).read_until(b'\n', &mut text);
-        let read = read.map_err(|error| {
+        if !next(&mut lines, &mut text).map_err(|error| {
             Failure::new(Exit::Internal, "D097", format!("cannot read {}: {error}", asked.file.display()))
-        })?;
-        if read == 0 {
+        })? {
             return Ok(exit);
         }
         number += 1;
-        if read as u64 == LONGEST && text.last() != Some(&b'\n') {
+        if text.len() as u64 == LONGEST && text.last() != Some(&b'\n') {
             return Err(usage(format!("line {number} is longer than {LONGEST} bytes: no block is")));
         }
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if let Err(error) = take(&text, asked, &settings, &mut judged) {
+        if let Err(error) = take(&text, asked, &settings, ahead.as_deref(), &mut judged) {
             output::json(&json!({ "line": number, "error": error, "verdict": "blind" }));
             exit = Exit::Usage;
         }
     }
+}
+
+/// The next line; whether there was one. One that is too long is cut.
+fn next(lines: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
+    text.clear();
+    Ok(io::Read::take(lines, LONGEST).read_until(b'\n', text)? > 0)
+}
+
+/// The boundaries of the first latencies that can be judged, wherever in a file they are: what is compared, and with which weight, is
+/// fixed before the first block. What is not a file can be read once only: there the first block says it.
+fn boundaries_ahead(asked: &Asked, settings: &Settings) -> Option<Vec<f64>> {
+    let mut lines = asked.file.metadata().is_ok_and(|file| file.is_file()).then(|| open(&asked.file).ok())??;
+    let mut text = Vec::new();
+    while next(&mut lines, &mut text).ok()? {
+        let Ok(line @ Line { latency: Some(_), .. }) = serde_json::from_slice::<Line>(&text) else { continue };
+        let times = milliseconds(&line.from).and_then(|from_ms| Ok((from_ms, milliseconds(&line.to)?)));
+        let judged = begin(&line, asked, settings, None).and_then(|mut begun| {
+            let (from_ms, to_ms) = times?;
+            judge(&mut begun, &line, from_ms, to_ms)?;
+            Ok(begun.boundaries)
+        });
+        if let Ok(boundaries) = judged {
+            return Some(boundaries);
+        }
+    }
+    None
 }
 
 fn usage(message: impl Into<String>) -> Failure {
@@ -124,13 +148,19 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
 }
 
 /// Judges one line and tells where the evidence stands.
-fn take(text: &[u8], asked: &Asked, settings: &Settings, judged: &mut Option<Judged>) -> Result<(), String> {
+fn take(
+    text: &[u8],
+    asked: &Asked,
+    settings: &Settings,
+    ahead: Option<&[f64]>,
+    judged: &mut Option<Judged>,
+) -> Result<(), String> {
     let line: Line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let (from_ms, to_ms) = (milliseconds(&line.from)?, milliseconds(&line.to)?);
     // The first line that is taken fixes what is compared; until one is, each is tried anew.
     let mut begun = match judged.take() {
         Some(begun) => begun,
-        None => begin(&line, asked, settings)?,
+        None => begin(&line, asked, settings, ahead)?,
     };
     let reading = judge(&mut begun, &line, from_ms, to_ms);
     if begun.replay.has_begun() {
@@ -145,7 +175,9 @@ fn judge(begun: &mut Judged, line: &Line, from_ms: u64, to_ms: u64) -> Result<Re
         None => None,
         Some(Latency { canary, stable }) => {
             if begun.boundaries.is_empty() {
-                return Err("latencies that the first block did not have: what is compared is fixed by it".to_owned());
+                return Err("latencies that the first block did not have: what is compared is fixed by it; give it counts of 0, or \
+                            give a file, which is read ahead"
+                    .to_owned());
             }
             Some((buckets(canary, &begun.boundaries)?, buckets(stable, &begun.boundaries)?))
         }
@@ -159,16 +191,16 @@ fn judge(begun: &mut Judged, line: &Line, from_ms: u64, to_ms: u64) -> Result<Re
     begun.replay.add(&given).map_err(|refused| refused.to_string())
 }
 
-fn begin(line: &Line, asked: &Asked, settings: &Settings) -> Result<Judged, String> {
-    let boundaries = line.latency.as_ref().map(|latency| latency.canary.le.clone()).unwrap_or_default();
+fn begin(line: &Line, asked: &Asked, settings: &Settings, ahead: Option<&[f64]>) -> Result<Judged, String> {
+    let own = line.latency.as_ref().map(|latency| latency.canary.le.as_slice());
     let mut settings = settings.clone();
-    if line.latency.is_some() {
+    if let Some(boundaries) = ahead.or(own) {
         let shift = usize::from(asked.shift.unwrap_or(0));
         let odds = if shift == 0 { SAME_BOUNDARY } else { 1.0 };
-        settings.latency = Some(Scale::new(&boundaries, shift, odds).map_err(|error| format!("latency: {error}"))?);
+        settings.latency = Some(Scale::new(boundaries, shift, odds).map_err(|error| format!("latency: {error}"))?);
     }
     let replay = Replay::new(&settings).map_err(|error| error.to_string())?;
-    Ok(Judged { replay, boundaries })
+    Ok(Judged { replay, boundaries: ahead.or(own).unwrap_or_default().to_vec() })
 }
 
 fn milliseconds(told: &Number) -> Result<u64, String> {

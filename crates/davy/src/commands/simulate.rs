@@ -99,7 +99,7 @@ fn change(asked: &Simulate, policy: &mut Policy) -> Result<(), Failure> {
     }
     policy.analysis.alpha = asked.alpha.unwrap_or(policy.analysis.alpha);
     policy.analysis.beta = asked.beta.unwrap_or(policy.analysis.beta);
-    judged_by(policy).check().map_err(|error| usage(error.to_string()))
+    policy.judge().check().map_err(|error| usage(error.to_string()))
 }
 
 /// `10%,25%,50%`, to which 100 % is added.
@@ -126,11 +126,6 @@ fn weights(text: &str) -> Result<Vec<CanaryStep>, Failure> {
 /// The weights of other tools beside steps that the judge chooses, in basis points.
 const OTHERS: [u16; 4] = [100, 500, 2_500, 5_000];
 
-/// What the judge is told. Metrics of the service's own are not simulated.
-fn judged_by(policy: &Policy) -> davy_judge::Policy {
-    davy_judge::Policy { metrics: 0, ..policy.judge() }
-}
-
 /// The weights of a plan before the new version has everything: what another tool would go through.
 fn ramp(plan: &[Step]) -> Vec<u16> {
     let mut ramp: Vec<u16> = plan.iter().map(|step| step.weight.basis_points()).filter(|bp| *bp > 0).collect();
@@ -153,13 +148,12 @@ fn assumed(asked: &Simulate, policies: &[(String, Named)], json: bool) -> Result
     let (policy, replicas, from) = policy(asked)?;
     let plan = plan(&policy, RequestKind::Deploy, replicas, Some(replicas));
     let traffic = Traffic { rate: asked.rate, baseline, canary, ..Traffic::default() };
-    let judged_by = judged_by(&policy);
     let comparison = Comparison {
         traffic,
         steps: if policy.strategy.is_automatic() { OTHERS.to_vec() } else { ramp(&plan) },
         hold_s: policy.hold.0.div_ceil(1_000),
         alpha: policy.analysis.alpha,
-        davy: Machine::new(replicas, policy.clone(), judged_by).map_err(|error| usage(error.to_string()))?,
+        davy: Machine::new(replicas, policy.clone()).map_err(|error| usage(error.to_string()))?,
     };
     if !json {
         let shares = plan.iter().map(|step| step.weight.to_string()).collect::<Vec<_>>().join(", ");
@@ -182,7 +176,7 @@ fn assumed(asked: &Simulate, policies: &[(String, Named)], json: bool) -> Result
     }
     if !json {
         output::data(
-            "harm: failed canary requests until traffic is back, else until an hour after the beginning; ranges hold with 95 %",
+            "harm: failed canary requests until traffic is back, of a promoted canary in the first hour; ranges hold with 95 %",
         );
     }
     Ok(DONE)

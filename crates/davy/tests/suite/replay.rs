@@ -353,6 +353,41 @@ fn what_cannot_be_promised_is_refused_before_anything_is_read() {
     assert!(output.status.code() == Some(2) && text(&output).contains("cannot read"), "{}", text(&output));
 }
 
+/// The first blocks of a rollout often have no answer yet, and so no latency.
+#[test]
+fn a_file_may_begin_without_latencies() {
+    let host = Host::new();
+    let latency = |n: [u64; 3]| json!({ "le": [0.1, 0.5], "n": n });
+    let mut input: Vec<Value> = (0..40).map(|s| block(s, (100, 0), (900, 1))).collect();
+    for line in &mut input[2..] {
+        line["latency"] = json!({ "canary": latency([50, 30, 20]), "stable": latency([890, 10, 0]) });
+    }
+    // What cannot be judged fixes nothing.
+    input[1]["latency"] = json!({ "canary": { "le": [1], "n": [101] }, "stable": { "le": [1], "n": [0] } });
+    fs::write(host.folder.path().join("late.jsonl"), input.iter().map(|line| format!("{line}\n")).collect::<String>())
+        .expect("written");
+    let output = host.davy(&["judge", "replay", "late.jsonl"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let mut told = lines(&output);
+    assert_eq!(told.remove(1)["line"], json!(2));
+    input.remove(1);
+    input[0]["latency"] = json!({ "canary": latency([0, 0, 0]), "stable": latency([0, 0, 0]) });
+    assert_eq!(told, replayed(&host, &input, &[]), "as if there had been none yet");
+    assert_eq!(told[0]["log_e_lat"], json!(0.0));
+    assert_eq!(told.last().expect("a line")["verdict"], "harmful");
+}
+
+#[test]
+fn any_chance_below_one_may_be_asked_for() {
+    let host = Host::new();
+    let bad: Vec<Value> = (0..9).map(|s| block(s, (100, 1), (900, 1))).collect();
+    let needed = -(0.6 * 0.9_f64).ln();
+    for line in replayed(&host, &bad, &["--alpha", "0.9", "--beta", "0.99"]) {
+        let harmful = line["log_e"].as_f64() >= Some(needed);
+        assert_eq!(line["verdict"] == "harmful", harmful, "{line}");
+    }
+}
+
 /// What others may rely on, to the letter.
 #[test]
 fn the_first_lines_read_as_documented() {

@@ -95,6 +95,7 @@ fn what_cannot_be_simulated_is_refused_with_a_reason() {
         (["--steps", "50%,10%"], "above the one before"),
         (["--hold", "2h"], "longer than the deadline"),
         (["--alpha", "1"], "alpha is 1"),
+        (["--beta", "1"], "beta is 1"),
         (["--policy", "luck"], "no policy"),
         (["--rollout", "r"], "no journal"),
         (["--file", "nowhere.yaml"], "cannot read"),

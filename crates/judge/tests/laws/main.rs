@@ -6,6 +6,7 @@ mod clusters;
 mod coverage;
 mod exact;
 mod fleet;
+mod golden;
 mod guard;
 mod harm;
 mod honesty;

@@ -199,7 +199,8 @@ fn what_cannot_be_promised_is_refused() {
     let base = Policy::default();
     assert_eq!(refuse(Policy { odds: 0.9, ..base }), InvalidPolicy::Odds(0.9));
     assert_eq!(refuse(Policy { alpha: 0.0, ..base }), InvalidPolicy::Alpha(0.0));
-    assert_eq!(refuse(Policy { beta: 0.6, ..base }), InvalidPolicy::Beta(0.6));
+    assert_eq!(refuse(Policy { beta: 1.0, ..base }), InvalidPolicy::Beta(1.0));
+    assert!(Judge::new(Policy { alpha: 0.99, beta: 0.99, ..base }).is_ok(), "odd, but a promise");
     assert_eq!(refuse(Policy { margin: Some(1.0), ..base }), InvalidPolicy::Margin(1.0));
     assert_eq!(refuse(Policy { max_error_rate: Some(0.0), ..base }), InvalidPolicy::MaxErrorRate(0.0));
     assert!(matches!(refuse(Policy { alpha: f64::NAN, ..base }), InvalidPolicy::Alpha(_)));

@@ -1,13 +1,15 @@
 //! The reference table in short: a few hundred rollouts where the command `benches/judge` draws ten thousand.
 
-use davy_core::{Canary, CanaryStep, Millis, Policy, Strategy, Weight};
+use davy_core::{Analysis, Canary, CanaryStep, Millis, Policy, Strategy, Weight};
 use davy_simulation::{Comparison, Machine, Named, Summary, Traffic};
 
+/// Latency is compared, too: it has its share of the evidence.
 fn comparison(traffic: Traffic, steps: &[u16]) -> Comparison {
     let whole = steps.iter().copied().chain([10_000]).map(|bp| CanaryStep::at(Weight::new(bp).expect("a weight")));
     let canary = Canary { steps: whole.collect(), sticky: false, auto: false };
-    let policy = Policy { strategy: Strategy::Canary(canary), hold: Millis(0), ..Policy::default() };
-    let davy = Machine::new(1, policy, davy_judge::Policy::default()).expect("a valid policy");
+    let analysis = Analysis { not_slower_than: Some(1.1), ..Analysis::default() };
+    let policy = Policy { strategy: Strategy::Canary(canary), hold: Millis(0), analysis, ..Policy::default() };
+    let davy = Machine::new(1, policy).expect("a valid policy");
     Comparison { traffic, davy, steps: steps.to_vec(), hold_s: 0, alpha: 0.01 }
 }
 
@@ -23,19 +25,32 @@ const FROM_ONE: [u16; 5] = [100, 500, 1_000, 2_500, 5_000];
 fn harm_stays_within_the_reference_table() {
     for (steps, wanted) in [(FROM_TEN.as_slice(), [29, 7, 4, 10]), (FROM_ONE.as_slice(), [24, 6, 3, 3])] {
         for (canary, wanted) in [0.003, 0.01, 0.05, 0.5].into_iter().zip(wanted) {
-            let found = summary("davy", Traffic { canary, ..Traffic::default() }, steps, 200);
+            let found = summary("davy", Traffic { canary, ..Traffic::default() }, steps, 60);
             assert!(found.harm.0 as f64 <= 1.3 * f64::from(wanted), "{canary} from {}: {found:?}", steps[0]);
-            assert!(found.promoted <= 10, "{canary} from {}: {found:?}", steps[0]);
+            assert!(found.promoted <= 9, "{canary} from {}: {found:?}", steps[0]);
         }
     }
 }
 
-/// α is 1 %: more than 9 of 300 have a chance below one in a thousand.
+/// α is 1 %: more than 7 of 200 have a chance below one in a thousand.
 #[test]
 fn healthy_canaries_are_rarely_rolled_back_and_soon_promoted() {
-    let found = summary("davy", Traffic::default(), &FROM_TEN, 300);
-    assert!(found.rolled_back <= 9 && found.promoted >= 285, "{found:?}");
+    let found = summary("davy", Traffic::default(), &FROM_TEN, 200);
+    assert!(found.rolled_back <= 7 && found.promoted >= 190, "{found:?}");
     assert!(found.seconds.0 < 300.0, "{found:?}");
+}
+
+/// Harm at other rates, in at most so many failed requests: 1.5 times the best policy that `benches/judge` finds there, and at
+/// 0.3 % what so few rollouts may miss it by.
+#[test]
+fn harm_at_other_rates_stays_near_the_best_that_is_known() {
+    for (rate, runs, wanted) in [(10.0, 30, [36, 9, 6, 4]), (1_000.0, 30, [40, 12, 13, 19])] {
+        for (canary, wanted) in [0.003, 0.01, 0.05, 0.5].into_iter().zip(wanted) {
+            let found = summary("davy", Traffic { rate, canary, ..Traffic::default() }, &FROM_TEN, runs);
+            assert!(found.harm.0 <= wanted, "{canary} at {rate}/s: {found:?}");
+            assert!(found.promoted <= 6, "{canary} at {rate}/s: {found:?}");
+        }
+    }
 }
 
 /// The table's figures for the other tools, so that what is modelled of them is what was compared.
@@ -73,8 +88,8 @@ fn a_late_regression_is_found_and_counted_from_its_onset() {
 #[test]
 fn a_quiet_service_waits_for_a_person_and_threads_change_nothing() {
     let quiet = Traffic { rate: 0.2, ..Traffic::default() };
-    let found = summary("davy", quiet, &FROM_TEN, 20);
-    assert_eq!(found.undecided, 20, "{found:?}");
+    let found = summary("davy", quiet, &FROM_TEN, 4);
+    assert_eq!(found.undecided, 4, "{found:?}");
     let of = |threads| comparison(Traffic::default(), &FROM_TEN).summary(Named::Davy, 12, 3, threads);
     assert_eq!(of(1), of(5));
 }

@@ -1,0 +1,5 @@
+//! What is simulated is what runs.
+
+mod figures;
+mod policies;
+mod promises;
