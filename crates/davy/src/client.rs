@@ -17,7 +17,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 const CONNECT: Duration = Duration::from_secs(3);
+/// The longest wait for an answer, or for the next line of one.
 const ANSWER: Duration = Duration::from_secs(40);
+/// An answer that comes line by line.
+const LINES: &str = "application/x-ndjson";
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A server and the right to ask it.
@@ -78,16 +81,50 @@ impl Client {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// The same where the answer may take long: `tell` hears what the server works on, as often as it says that it does.
+    pub(crate) async fn post_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut tell: impl FnMut(&str),
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).context("write the request")?;
+        let late = |_| self.unreachable(&"no answer in time");
+        let opening = self.open_as(Method::POST, path, body.into(), LINES);
+        let response = tokio::time::timeout(ANSWER, opening).await.map_err(late)??;
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_none_or(|kind| kind != LINES) {
+            return tokio::time::timeout(ANSWER, self.read(response)).await.map_err(late)?;
+        }
+        let (mut body, mut bytes) = (response.into_body(), Vec::new());
+        loop {
+            while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = bytes.drain(..=end).collect();
+                match serde_json::from_slice(&line).context("read the server's answer")? {
+                    wire::Line::Working { on } => on.iter().for_each(|on| tell(on)),
+                    wire::Line::Done { answer } => {
+                        return Ok(serde_json::from_value(answer).context("read the server's answer")?);
+                    }
+                    wire::Line::Failed { problem } => return Err(failure(problem)),
+                }
+            }
+            match tokio::time::timeout(ANSWER, body.frame()).await.map_err(late)? {
+                Some(Ok(frame)) => bytes.extend(frame.into_data().iter().flatten()),
+                Some(Err(error)) => return Err(self.unreachable(&error)),
+                None => return Err(self.unreachable(&"its answer has no end")),
+            }
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
-        let asking = async {
-            let response = self.open(method, path, body).await?;
-            let status = response.status();
-            let whole = Limited::new(response.into_body(), LARGEST).collect().await;
-            let bytes = whole.map_err(|error| self.unreachable(&error))?.to_bytes();
-            Ok::<_, Failure>((status, bytes))
-        };
-        let (status, bytes) =
-            tokio::time::timeout(ANSWER, asking).await.map_err(|_| self.unreachable(&"no answer in time"))??;
+        let asking = async { self.read(self.open(method, path, body).await?).await };
+        tokio::time::timeout(ANSWER, asking).await.map_err(|_| self.unreachable(&"no answer in time"))?
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {
+        let status = response.status();
+        let whole = Limited::new(response.into_body(), LARGEST).collect().await;
+        let bytes = whole.map_err(|error| self.unreachable(&error))?.to_bytes();
         if status.is_success() {
             return Ok(serde_json::from_slice(&bytes).context("read the server's answer")?);
         }
@@ -96,6 +133,16 @@ impl Client {
 
     /// The response as it comes.
     pub(crate) async fn open(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        self.open_as(method, path, body, "*/*").await
+    }
+
+    async fn open_as(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: &'static str,
+    ) -> Result<Response<Incoming>, Failure> {
         let connecting = tokio::time::timeout(CONNECT, self.connect()).await;
         let mut sender = connecting.map_err(|_| self.unreachable(&"no answer in time"))??;
         let request = Request::builder()
@@ -104,6 +151,7 @@ impl Client {
             .header(header::HOST, &self.authority)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, accept)
             .body(Full::new(body))
             .context("write the request")?;
         sender.send_request(request).await.map_err(|error| self.unreachable(&error))
@@ -144,11 +192,15 @@ pub(crate) fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let Ok(problem) = serde_json::from_slice::<wire::Problem>(bytes) else {
         return Failure::new(Exit::Internal, "D025", format!("the server answered {status}"));
     };
+    failure(problem)
+}
+
+fn failure(problem: wire::Problem) -> Failure {
     for error in &problem.errors {
         let text = |name: &str| error.get(name).and_then(|value| value.as_str()).unwrap_or_default();
         output::say(&format!("error[{}]: {}", text("code"), text("message")));
     }
-    let exit = match status {
+    let exit = match StatusCode::from_u16(problem.status).unwrap_or_default() {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
             Exit::Usage

@@ -1,7 +1,10 @@
 //! Data to stdout, messages to stderr. A closed pipe is not an error.
 
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
 
 /// One JSON object on a line of stdout.
 pub(crate) fn json(value: &impl Serialize) {
@@ -19,6 +22,34 @@ pub(crate) fn data(line: &str) {
 /// A line for a person.
 pub(crate) fn say(line: &str) {
     writeln!(io::stderr().lock(), "{line}").ok();
+}
+
+/// What is worked on, for a person: on a terminal one line that is painted again, else a line from time to time.
+#[derive(Default)]
+pub(crate) struct Working {
+    told: Option<(String, Instant)>,
+}
+
+impl Working {
+    const EVERY: Duration = Duration::from_secs(5);
+
+    pub(crate) fn tell(&mut self, on: &str) {
+        let repaints = io::stderr().is_terminal();
+        if self.told.as_ref().is_some_and(|(told, at)| told == on || !repaints && at.elapsed() < Self::EVERY) {
+            return;
+        }
+        match repaints {
+            true => write!(io::stderr().lock(), "\r\x1b[2K  {on}").ok(),
+            false => writeln!(io::stderr().lock(), "  {on}").ok(),
+        };
+        self.told = Some((on.to_owned(), Instant::now()));
+    }
+
+    pub(crate) fn over(self) {
+        if self.told.is_some() && io::stderr().is_terminal() {
+            say("");
+        }
+    }
 }
 
 /// Whether stdout is repainted: a terminal that can be.

@@ -5,7 +5,7 @@ use crate::home::Home;
 use davy_core::{Digest, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Source, Workload};
 use davy_docker::Engines;
 use davy_local::LocalPlatform;
-use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Streamed, Vault};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::stream;
 use std::{path::Path, sync::Arc};
 use tokio::sync::RwLock;
@@ -57,7 +57,7 @@ impl Platform for Places {
         key: &'a ServiceKey,
         source: &'a Source,
         workload: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>> {
+    ) -> Boxed<'a, Result<Prepared, Error>> {
         self.of(workload.run.place()).prepare(key, source, workload)
     }
 
@@ -69,6 +69,10 @@ impl Platform for Places {
             }
             self.of(order.release.workload.run.place()).ensure(order).await
         })
+    }
+
+    fn fetching(&self, key: &ServiceKey) -> Option<String> {
+        self.all().into_iter().find_map(|place| place.fetching(key))
     }
 
     fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {
@@ -96,10 +100,10 @@ impl Platform for Places {
         })
     }
 
-    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+    fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
             for place in self.all() {
-                place.prune(key).await?;
+                place.prune(key, needed).await?;
             }
             Ok(())
         })

@@ -4,7 +4,7 @@
 use crate::{DockerPlatform, Options};
 use davy_core::{Digest, Generation, Instance, Millis, ReleaseId, Run, ServiceKey, Source, Workload};
 use davy_place::disk;
-use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Streamed, Vault};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::{future, stream};
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ impl Engines {
     /// # Errors
     /// When the folder cannot be used.
     pub fn open(data: PathBuf) -> Result<Self, Error> {
-        let own = DockerPlatform::open(Options { data: data.clone(), host: None })?;
+        let own = DockerPlatform::open(Options::at(data.clone(), None))?;
         let failed = |error: &io::Error| disk::io_error("open the engines that were used", &data, error);
         let mut named = BTreeMap::new();
         for folder in Self::folders(&data).map_err(|error| failed(&error))?.split_off(1) {
@@ -42,7 +42,7 @@ impl Engines {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 read => read.map_err(|error| failed(&error))?.trim().to_owned(),
             };
-            let place = DockerPlatform::open(Options { data: folder, host: Some(address.clone()) })?;
+            let place = DockerPlatform::open(Options::at(folder, Some(address.clone())))?;
             named.insert(address, place);
         }
         Ok(Self { data, vault: Arc::new(NoVault), own, named: Mutex::new(named) })
@@ -92,7 +92,7 @@ impl Engines {
         let failed = |error: &io::Error| disk::io_error("open the place of an engine", &data, error);
         disk::make(&data).map_err(|error| failed(&error))?;
         disk::write(&data.join(ADDRESS), address.as_bytes()).map_err(|error| failed(&error))?;
-        let place = DockerPlatform::open(Options { data, host: Some(address.clone()) })?;
+        let place = DockerPlatform::open(Options::at(data, Some(address.clone())))?;
         let place = place.with_vault(self.vault.clone());
         Ok(named.entry(address.clone()).or_insert(place).clone())
     }
@@ -135,7 +135,7 @@ impl Platform for Engines {
         key: &'a ServiceKey,
         source: &'a Source,
         workload: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>> {
+    ) -> Boxed<'a, Result<Prepared, Error>> {
         Box::pin(async move {
             let place = self.of(workload)?;
             place.prepare(key, source, workload).await.map_err(|error| place.names(error))
@@ -147,6 +147,10 @@ impl Platform for Engines {
             let place = self.of(&order.release.workload)?;
             place.ensure(order).await.map_err(|error| place.names(error))
         })
+    }
+
+    fn fetching(&self, key: &ServiceKey) -> Option<String> {
+        self.all().iter().find_map(|place| place.fetching(key))
     }
 
     fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {
@@ -174,10 +178,11 @@ impl Platform for Engines {
         })
     }
 
-    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+    fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
-            let prune =
-                |place: DockerPlatform| async move { place.prune(key).await.map_err(|error| place.names(error)) };
+            let prune = |place: DockerPlatform| async move {
+                place.prune(key, needed).await.map_err(|error| place.names(error))
+            };
             future::join_all(self.all().into_iter().map(prune)).await.into_iter().collect()
         })
     }

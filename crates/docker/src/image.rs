@@ -3,18 +3,13 @@
 use crate::{
     engaged::blocking,
     engine::{failed, is_absent, status},
+    pull::Pulls,
 };
-use bollard::{
-    Docker,
-    auth::DockerCredentials,
-    models::ImageInspect,
-    query_parameters::{CreateImageOptionsBuilder, RemoveImageOptionsBuilder},
-};
+use bollard::{Docker, auth::DockerCredentials, models::ImageInspect, query_parameters::RemoveImageOptionsBuilder};
 use davy_core::{Digest, ServiceKey};
 use davy_place::disk;
 use davy_ports::Error;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use futures_util::StreamExt;
 use std::{
     collections::HashSet,
     fs, io,
@@ -22,12 +17,8 @@ use std::{
     time::Duration,
 };
 
-/// How many images of a service are kept for a rollback.
-const KEPT: usize = 10;
 /// The longest wait for a registry's word about an image.
 const ASKED: Duration = Duration::from_secs(20);
-/// The longest pull without any progress.
-const STALLED: Duration = Duration::from_secs(60);
 /// Whose credentials are used for an image without a registry's name.
 const HUB: &str = "https://index.docker.io/v1/";
 
@@ -56,19 +47,31 @@ impl Reference {
         Self { repository: repository.to_owned(), tag: tag.to_owned(), digest }
     }
 
+    /// The registry, as people name it.
+    fn registry(&self) -> &str {
+        match self.server() {
+            HUB => "docker.io",
+            server => server,
+        }
+    }
+
     /// The registry, as `docker login` names it.
     fn server(&self) -> &str {
         match self.repository.split_once('/') {
+            // The Hub's credentials have one name, however it is written.
+            Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", _)) => HUB,
             Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
             _ => HUB,
         }
     }
 
-    /// Whether a digest that the engine knows an image by is one of this repository.
-    fn owns(&self, known: &str) -> bool {
-        let repository = self.repository.strip_prefix("docker.io/").unwrap_or(&self.repository);
-        let repository = repository.strip_prefix("library/").unwrap_or(repository);
-        known.split_once('@').is_some_and(|(name, _)| name == repository)
+    /// Whether a name that the engine gives a repository is this one's.
+    fn is(&self, repository: &str) -> bool {
+        fn short(name: &str) -> &str {
+            let name = name.strip_prefix("docker.io/").unwrap_or(name);
+            name.strip_prefix("library/").unwrap_or(name)
+        }
+        short(&self.repository) == short(repository)
     }
 }
 
@@ -76,41 +79,98 @@ impl Reference {
 pub(crate) struct Known {
     pub digest: Digest,
     pub image: ImageInspect,
+    /// What whoever asked should know.
+    pub notice: Option<String>,
+}
+
+/// Where the image comes from that the engine has under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The registry gave it, or was given it.
+    Registry,
+    /// It was built on this engine, or loaded into it.
+    Engine,
+    /// The engine does not tell.
+    Untold,
+}
+
+impl Origin {
+    fn of(image: &ImageInspect, reference: &Reference) -> Self {
+        if let Some(identity) = &image.identity {
+            let mut pulled = identity.pull.iter().flatten().filter_map(|pull| pull.repository.as_deref());
+            if pulled.any(|repository| reference.is(repository)) {
+                return Self::Registry;
+            }
+            if identity.build.as_ref().is_some_and(|built| !built.is_empty()) {
+                return Self::Engine;
+            }
+        }
+        let known = image.repo_digests.iter().flatten().filter_map(|known| known.split_once('@'));
+        let known: Vec<&str> = known.filter(|(name, _)| reference.is(name)).map(|(_, digest)| digest).collect();
+        match known.iter().any(|digest| Some(*digest) != image.id.as_deref()) {
+            _ if known.is_empty() => Self::Engine,
+            true => Self::Registry,
+            // containerd's store names each image by its own digest, under each of its names, wherever it comes from.
+            false => Self::Untold,
+        }
+    }
 }
 
 /// Finds out what a name means now, and sees to it that it is on the engine.
-pub(crate) async fn resolve(docker: &Docker, name: &str) -> Result<Known, Error> {
+pub(crate) async fn resolve(docker: &Docker, pulls: &Pulls, key: &ServiceKey, name: &str) -> Result<Known, Error> {
     let tried = format!("find the image {name}");
     let reference = Reference::parse(name);
-    let here = inspect(docker, name, &tried).await?;
-    if let Some(image) = here.filter(|image| reference.digest.is_none() && built_here(image, &reference)) {
-        let id = image.id.clone().unwrap_or_default();
-        return Ok(Known { digest: Digest::new(id), image });
-    }
-    let digest = match &reference.digest {
-        Some(digest) => digest.clone(),
-        None => asked(docker, &reference, &tried).await?,
+    let here = match &reference.digest {
+        None => inspect(docker, name, &tried).await?.map(|image| (Origin::of(&image, &reference), image)),
+        Some(_) => None,
+    };
+    let own = |image: ImageInspect, notice| {
+        let digest = Digest::new(image.id.clone().unwrap_or_default());
+        Ok(Known { digest, image, notice })
+    };
+    let digest = match (here, &reference.digest) {
+        (Some((Origin::Engine, image)), _) => return own(image, None),
+        (_, Some(digest)) => digest.clone(),
+        (here, None) => match (asked(docker, &reference, &tried).await, here) {
+            (Err(Refused { lacks: true, .. }), Some((Origin::Untold, image))) => {
+                let notice = format!(
+                    "{} has no image {name} for you: the one that is on the engine is used",
+                    reference.registry()
+                );
+                return own(image, Some(notice));
+            }
+            (answer, _) => answer.map_err(|refused| refused.error)?,
+        },
     };
     let digest = Digest::new(format!("{}@{digest}", reference.repository));
-    let image = present(docker, &digest).await?;
-    Ok(Known { digest, image })
+    let image = present(docker, pulls, key, name, &digest).await?;
+    Ok(Known { digest, image, notice: None })
 }
 
-/// The image of a digest: the one that is there, else pulled.
-pub(crate) async fn present(docker: &Docker, digest: &Digest) -> Result<ImageInspect, Error> {
-    let name = digest.as_str();
-    let tried = format!("find the image {name}");
-    if let Some(image) = inspect(docker, name, &tried).await? {
+/// The image of a digest, if it is there.
+pub(crate) async fn here(docker: &Docker, digest: &Digest) -> Result<Option<ImageInspect>, Error> {
+    inspect(docker, digest.as_str(), &format!("find the image {digest}")).await
+}
+
+/// The image of a digest, which a service calls `called`: the one that is there, else pulled.
+pub(crate) async fn present(
+    docker: &Docker,
+    pulls: &Pulls,
+    key: &ServiceKey,
+    called: &str,
+    digest: &Digest,
+) -> Result<ImageInspect, Error> {
+    let tried = || format!("find the image {digest}");
+    if let Some(image) = here(docker, digest).await? {
         return Ok(image);
     }
-    if !name.contains('@') {
+    if !digest.as_str().contains('@') {
         let happened = "it was built on this engine and is there no more";
-        return Err(Error::never(tried, happened).hint("build it again, and deploy it"));
+        return Err(Error::never(tried(), happened).hint("build it again, and deploy it"));
     }
-    pull(docker, &Reference::parse(name)).await?;
-    inspect(docker, name, &tried)
-        .await?
-        .ok_or_else(|| Error::later(tried, "it was pulled, and the engine does not know it"))
+    pulls.fetch(docker, key, called, digest).await?;
+    let there = here(docker, digest).await?;
+    there.ok_or_else(|| Error::later(tried(), "it was pulled, and the engine does not know it"))
 }
 
 async fn inspect(docker: &Docker, name: &str, tried: &str) -> Result<Option<ImageInspect>, Error> {
@@ -121,52 +181,51 @@ async fn inspect(docker: &Docker, name: &str, tried: &str) -> Result<Option<Imag
     }
 }
 
-/// No registry gave it, so that none can be asked what it is.
-fn built_here(image: &ImageInspect, reference: &Reference) -> bool {
-    !image.repo_digests.iter().flatten().any(|known| reference.owns(known))
+/// What a registry answers that does not tell a digest.
+struct Refused {
+    error: Error,
+    /// Whether it says that it has no such image.
+    lacks: bool,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, lacks: false }
+    }
 }
 
 /// Asks the registry which digest a tag stands for.
-async fn asked(docker: &Docker, reference: &Reference, tried: &str) -> Result<String, Error> {
+async fn asked(docker: &Docker, reference: &Reference, tried: &str) -> Result<String, Refused> {
     let name = format!("{}:{}", reference.repository, reference.tag);
     let credentials = credentials(reference).await?;
     let asking = docker.inspect_registry_image(&name, credentials);
     let answer = match tokio::time::timeout(ASKED, asking).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(explain(failed(tried, &error), status(&error), reference)),
+        Ok(Err(error)) => {
+            let status = status(&error);
+            let error = failed(tried, &error);
+            let lacks = lacks(&error, status, reference);
+            return Err(Refused { error: explain(error, status, reference), lacks });
+        }
         Err(_) => {
             let happened = format!("the registry did not answer within {} s", ASKED.as_secs());
-            return Err(Error::later(tried, happened).hint("see that this machine reaches it, and try again"));
+            return Err(Error::later(tried, happened).hint("see that this machine reaches it, and try again").into());
         }
     };
-    answer.descriptor.digest.ok_or_else(|| Error::later(tried, "the registry's answer has no digest"))
+    let digest = answer.descriptor.digest;
+    digest.ok_or_else(|| Error::later(tried, "the registry's answer has no digest").into())
 }
 
-async fn pull(docker: &Docker, reference: &Reference) -> Result<(), Error> {
-    let tried = format!("pull {}", reference.repository);
-    let digest = reference.digest.clone().unwrap_or_default();
-    let options = CreateImageOptionsBuilder::new().from_image(&reference.repository).tag(&digest).build();
-    let credentials = credentials(reference).await?;
-    let mut progress = std::pin::pin!(docker.create_image(Some(options), None, credentials));
-    loop {
-        match tokio::time::timeout(STALLED, progress.next()).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(Ok(info))) => {
-                if let Some(message) = info.error_detail.and_then(|detail| detail.message) {
-                    return Err(explain(Error::later(tried, message), None, reference));
-                }
-            }
-            Ok(Some(Err(error))) => return Err(explain(failed(tried, &error), status(&error), reference)),
-            Err(_) => {
-                let happened = format!("nothing came for {} s", STALLED.as_secs());
-                return Err(Error::later(tried, happened).hint("see that this machine reaches the registry"));
-            }
-        }
-    }
+/// Whether a registry says that it has no such image. The Hub says that it is denied, whoever asks.
+fn lacks(error: &Error, status: Option<u16>, reference: &Reference) -> bool {
+    let text = error.happened.to_lowercase();
+    let unknown = ["manifest unknown", "name unknown", "not found"].iter().any(|words| text.contains(words));
+    let denied = ["denied", "unauthorized"].iter().any(|word| text.contains(word));
+    status.is_some() && !text.contains("no such host") && (unknown || denied && reference.server() == HUB)
 }
 
 /// What to do about a registry that does not give an image.
-fn explain(error: Error, status: Option<u16>, reference: &Reference) -> Error {
+pub(crate) fn explain(error: Error, status: Option<u16>, reference: &Reference) -> Error {
     if !error.hint.is_empty() {
         return error;
     }
@@ -193,7 +252,7 @@ fn explain(error: Error, status: Option<u16>, reference: &Reference) -> Error {
 }
 
 /// What `docker login` left for the registry, if anything.
-async fn credentials(reference: &Reference) -> Result<Option<DockerCredentials>, Error> {
+pub(crate) async fn credentials(reference: &Reference) -> Result<Option<DockerCredentials>, Error> {
     let server = reference.server().to_owned();
     let wanted = server.clone();
     let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&wanted)).await;
@@ -226,7 +285,7 @@ async fn credentials(reference: &Reference) -> Result<Option<DockerCredentials>,
     }
 }
 
-/// Which images a service has used, the newest last; on disk.
+/// Which images were fetched for a service and may be there still; on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Used {
     folder: PathBuf,
@@ -255,7 +314,7 @@ impl Used {
         written.map_err(|error| disk::io_error("write the list of images", path, &error))
     }
 
-    /// Notes that a service uses an image now.
+    /// Notes that an image was fetched for a service.
     pub(crate) fn note(&self, key: &ServiceKey, digest: &Digest) -> Result<(), Error> {
         let path = self.path(key);
         let mut list = self.read(&path)?;
@@ -264,45 +323,66 @@ impl Used {
         self.write(&path, &list)
     }
 
-    /// Takes what a service needs no more off its list; gives what no service's list has.
-    fn forget(&self, key: &ServiceKey, running: &HashSet<String>) -> Result<Vec<String>, Error> {
+    /// What a service's list has and nobody needs.
+    fn unneeded(&self, key: &ServiceKey, needed: &HashSet<String>) -> Result<Vec<String>, Error> {
+        let own = self.path(key);
+        let mut gone = self.read(&own)?;
+        gone.retain(|digest| !needed.contains(digest));
+        Ok(gone)
+    }
+
+    /// Whether another service's list has it.
+    fn shared(&self, key: &ServiceKey, digest: &str) -> Result<bool, Error> {
+        let (own, failed) = (self.path(key), |error| disk::io_error("read the lists of images", &self.folder, &error));
+        for entry in fs::read_dir(&self.folder).map_err(failed)?.flatten().filter(|entry| entry.path() != own) {
+            if self.read(&entry.path())?.iter().any(|known| known == digest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes what is gone off a service's list.
+    fn forget(&self, key: &ServiceKey, gone: &HashSet<String>) -> Result<(), Error> {
         let path = self.path(key);
         let mut list = self.read(&path)?;
-        let old = list.len().saturating_sub(KEPT);
-        let mut gone: Vec<String> = list.drain(..old).collect();
-        list.splice(0..0, gone.extract_if(.., |digest| running.contains(digest)));
-        self.write(&path, &list)?;
-        let entries = fs::read_dir(&self.folder)
-            .map_err(|error| disk::io_error("read the lists of images", &self.folder, &error))?;
-        for entry in entries.flatten() {
-            let kept = self.read(&entry.path())?;
-            gone.retain(|digest| !kept.contains(digest));
-        }
-        Ok(gone)
+        list.retain(|digest| !gone.contains(digest));
+        self.write(&path, &list)
     }
 }
 
-/// Removes images that no service runs or may go back to. Those that were built on the engine are not ours to remove.
+/// Removes images of a service that nobody needs. Those that were built on the engine are not ours to remove. What cannot be
+/// removed stays on the list, for the next time.
 pub(crate) async fn prune(
     docker: &Docker,
     used: &Used,
     key: &ServiceKey,
-    running: &HashSet<String>,
+    needed: HashSet<String>,
 ) -> Result<(), Error> {
-    let (used, key, running) = (used.clone(), key.clone(), running.clone());
-    for digest in blocking(move || used.forget(&key, &running)).await? {
-        if !digest.contains('@') {
-            continue;
+    let (lists, of) = (used.clone(), key.clone());
+    let unneeded = blocking(move || {
+        let all = lists.unneeded(&of, &needed)?;
+        all.into_iter().map(|digest| Ok((lists.shared(&of, &digest)?, digest))).collect::<Result<Vec<_>, Error>>()
+    });
+    let (mut gone, mut failure) = (HashSet::new(), None);
+    for (shared, digest) in unneeded.await? {
+        if digest.contains('@') && !shared {
+            match docker.remove_image(&digest, Some(RemoveImageOptionsBuilder::new().build()), None).await {
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                // A container that is not ours uses it.
+                Err(error) if status(&error) == Some(409) => continue,
+                Err(error) => {
+                    failure.get_or_insert(failed(format!("remove the image {digest}"), &error));
+                    continue;
+                }
+            }
         }
-        let options = RemoveImageOptionsBuilder::new().build();
-        match docker.remove_image(&digest, Some(options), None).await {
-            Ok(_) => {}
-            // Gone already, or used by a container that is not ours.
-            Err(error) if matches!(status(&error), Some(404 | 409)) => {}
-            Err(error) => return Err(failed(format!("remove the image {digest}"), &error)),
-        }
+        gone.insert(digest);
     }
-    Ok(())
+    let (lists, of) = (used.clone(), key.clone());
+    blocking(move || lists.forget(&of, &gone)).await?;
+    failure.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -317,6 +397,8 @@ mod tests {
             ("shop/logo:2.0", "shop/logo", "2.0", None, super::HUB),
             ("127.0.0.1:5000/logo", "127.0.0.1:5000/logo", "latest", None, "127.0.0.1:5000"),
             ("localhost/logo:1", "localhost/logo", "1", None, "localhost"),
+            ("docker.io/shop/logo:2.0", "docker.io/shop/logo", "2.0", None, super::HUB),
+            ("index.docker.io/shop/logo", "index.docker.io/shop/logo", "latest", None, super::HUB),
             ("r.example.com/a/b:1@sha256:ab", "r.example.com/a/b", "1", Some("sha256:ab"), "r.example.com"),
         ];
         for (name, repository, tag, digest, server) in cases {
@@ -324,7 +406,8 @@ mod tests {
             assert_eq!((reference.repository.as_str(), reference.tag.as_str()), (repository, tag));
             assert_eq!((reference.digest.as_deref(), reference.server()), (digest, server));
         }
-        assert!(Reference::parse("docker.io/library/logo:1").owns("logo@sha256:ab"));
-        assert!(!Reference::parse("logo:1").owns("r.example.com/logo@sha256:ab"));
+        assert!(Reference::parse("docker.io/library/logo:1").is("logo"));
+        assert!(Reference::parse("logo:1").is("docker.io/library/logo"));
+        assert!(!Reference::parse("logo:1").is("r.example.com/logo"));
     }
 }

@@ -13,6 +13,7 @@ mod image;
 mod logs;
 mod looks;
 mod platform;
+mod pull;
 mod secrets;
 
 pub use engines::Engines;

@@ -7,6 +7,7 @@ use crate::{
     image::{self, Used},
     logs,
     looks::{Heard, Looks},
+    pull::Pulls,
     secrets,
 };
 use bollard::{
@@ -22,7 +23,7 @@ use davy_core::{
     Workload,
 };
 use davy_place::{Mask, Probe, disk, give};
-use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, NoVault, Order, Platform, Streamed, Vault};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, NoVault, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -47,6 +48,8 @@ const GONE: Duration = Duration::from_secs(10);
 const LINES: usize = 256;
 /// More than a container's output has.
 const ALL_LINES: usize = 1_000_000_000;
+/// The longest wait for the next bytes of an image.
+const STALL: Duration = Duration::from_secs(60);
 /// The lines of a container's output that explain why it ended.
 const LAST_WORDS: usize = 5;
 
@@ -57,6 +60,16 @@ pub struct Options {
     pub data: PathBuf,
     /// Where the engine listens, such as `unix:///var/run/docker.sock`; `DOCKER_HOST` when absent.
     pub host: Option<String>,
+    /// The longest wait for the next bytes of an image.
+    pub stall: Duration,
+}
+
+impl Options {
+    /// With the usual patience.
+    #[must_use]
+    pub const fn at(data: PathBuf, host: Option<String>) -> Self {
+        Self { data, host, stall: STALL }
+    }
 }
 
 /// Instances as containers of one engine. Copies share what they know.
@@ -72,6 +85,7 @@ struct Shared {
     named: bool,
     engaged: Engaged,
     used: Used,
+    pulls: Pulls,
     /// This data folder's name among all that use the engine.
     home: String,
     probes: Mutex<HashMap<InstanceId, Arc<Probe>>>,
@@ -93,6 +107,16 @@ struct Found {
     labels: Labels,
 }
 
+/// What came of an order.
+enum Taken<'a> {
+    Done,
+    /// Nothing was started: the image has to be there first.
+    WithoutImage {
+        /// Its name in the file.
+        called: &'a str,
+    },
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -103,7 +127,7 @@ impl DockerPlatform {
     /// # Errors
     /// When the folder cannot be used.
     pub fn open(options: Options) -> Result<Self, Error> {
-        let Options { data, host } = options;
+        let Options { data, host, stall } = options;
         let engaged = Engaged::open(&data)?;
         let used = Used::open(data.join("images"))?;
         let home = home(&data)?;
@@ -112,6 +136,7 @@ impl DockerPlatform {
             engine: Engine::new(host),
             engaged,
             used,
+            pulls: Pulls::new(stall),
             home,
             probes: Mutex::default(),
             orders: Mutex::default(),
@@ -221,6 +246,15 @@ impl DockerPlatform {
     }
 
     async fn take_order(&self, order: &Order) -> Result<(), Error> {
+        while let Taken::WithoutImage { called } = self.try_order(order).await? {
+            // Nothing else that is asked of the service waits for the pull.
+            let docker = self.shared.engine.client().await?;
+            image::present(&docker, &self.shared.pulls, &order.key, called, &order.release.digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_order<'a>(&self, order: &'a Order) -> Result<Taken<'a>, Error> {
         let tried = format!("run {} of {}", order.release.id, order.key);
         let Run::Container(container) = &order.release.workload.run else {
             return Err(Error::never(tried, "it is no container").hint("`docker` runs an `image`"));
@@ -257,7 +291,9 @@ impl DockerPlatform {
         }
         let count = usize::try_from(order.count).unwrap_or(usize::MAX);
         if running.len() < count {
-            let image = image::present(&docker, &order.release.digest).await?;
+            let Some(image) = image::here(&docker, &order.release.digest).await? else {
+                return Ok(Taken::WithoutImage { called: &container.image });
+            };
             let port = container::port(container, &image)?;
             let gateway = self.ensure_network(&docker).await?;
             let publish = self.shared.engine.machine().await?;
@@ -291,7 +327,7 @@ impl DockerPlatform {
                 }
             });
         }
-        Ok(())
+        Ok(Taken::Done)
     }
 
     /// Starts a container that was just made; one that cannot be started is removed, and its error told.
@@ -590,7 +626,7 @@ impl Platform for DockerPlatform {
         key: &'a ServiceKey,
         _: &'a Source,
         workload: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>> {
+    ) -> Boxed<'a, Result<Prepared, Error>> {
         Box::pin(async move {
             let Run::Container(container) = &workload.run else {
                 return Err(
@@ -598,16 +634,20 @@ impl Platform for DockerPlatform {
                 );
             };
             let docker = self.shared.engine.client().await?;
-            let known = image::resolve(&docker, &container.image).await?;
+            let known = image::resolve(&docker, &self.shared.pulls, key, &container.image).await?;
             container::port(container, &known.image)?;
             let (used, key, digest) = (self.shared.used.clone(), key.clone(), known.digest.clone());
             blocking(move || used.note(&key, &digest)).await?;
-            Ok(known.digest)
+            Ok(Prepared { digest: known.digest, notices: known.notice.into_iter().collect() })
         })
     }
 
     fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
         Box::pin(self.take_order(order))
+    }
+
+    fn fetching(&self, key: &ServiceKey) -> Option<String> {
+        self.shared.pulls.of(key)
     }
 
     fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>> {
@@ -649,7 +689,7 @@ impl Platform for DockerPlatform {
         })
     }
 
-    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+    fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async move {
             if !self.shared.engaged.ever() {
                 return Ok(());
@@ -661,8 +701,9 @@ impl Platform for DockerPlatform {
                 Err(error) => return Err(error),
             };
             let all = self.list(&docker, vec![format!("{HOME}={}", self.shared.home)]).await?;
-            let running: HashSet<String> = all.into_iter().map(|one| one.labels.image).collect();
-            image::prune(&docker, &self.shared.used, key, &running).await
+            let running = all.into_iter().map(|one| one.labels.image);
+            let needed = running.chain(needed.iter().map(Digest::to_string)).collect();
+            image::prune(&docker, &self.shared.used, key, needed).await
         })
     }
 

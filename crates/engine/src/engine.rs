@@ -2,7 +2,7 @@
 
 use crate::{
     clock::now,
-    past::{Known, Service, Summary},
+    past::{Known, RELEASES, Service, Summary},
     rate::{self, Rate},
     reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
 };
@@ -26,9 +26,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 const COMMAND: Duration = Duration::from_secs(20);
 /// The longest wait for the router when traffic is put back past the mailbox.
 const REVERT: Duration = Duration::from_secs(2);
-
-/// As many releases of a service are kept for a rollback as places keep.
-const RELEASES: usize = 10;
 
 /// Everything under way.
 pub struct Engine {
@@ -58,6 +55,15 @@ pub struct Deploy {
     pub policy: Policy,
     /// Who asks.
     pub by: Actor,
+}
+
+/// A deployment that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The rollout that does it.
+    pub rollout: RolloutId,
+    /// What the person should know about what it brings.
+    pub notices: Vec<String>,
 }
 
 /// What a person may do to a rollout.
@@ -195,14 +201,21 @@ impl Engine {
     ///
     /// # Errors
     /// When the artifact cannot be prepared, or the command does not fit.
-    pub async fn deploy(&self, deploy: Deploy) -> Result<RolloutId, EngineError> {
+    pub async fn deploy(&self, deploy: Deploy) -> Result<Taken, EngineError> {
         let Deploy { key, source, workload, policy, by } = deploy;
         if let Err(aside @ EngineError::SetAside { .. }) = self.known(&key) {
             return Err(aside);
         }
-        let digest = self.ports.platform.prepare(&key, &source, &workload).await.map_err(EngineError::Place)?;
-        let release = Release::new(&key, digest, workload);
-        self.request(&key, release, policy, by, RequestKind::Deploy).await
+        let prepared = self.ports.platform.prepare(&key, &source, &workload).await.map_err(EngineError::Place)?;
+        let release = Release::new(&key, prepared.digest, workload);
+        let rollout = self.request(&key, release, policy, by, RequestKind::Deploy).await?;
+        Ok(Taken { rollout, notices: prepared.notices })
+    }
+
+    /// What is being fetched for a service now, in words.
+    #[must_use]
+    pub fn fetching(&self, key: &ServiceKey) -> Option<String> {
+        self.ports.platform.fetching(key)
     }
 
     async fn request(

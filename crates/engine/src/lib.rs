@@ -19,7 +19,7 @@ mod vault;
 pub use access::{Access, Caller, NewToken, Rejected, Token};
 pub use clock::now;
 pub use deed::{Deed, DeedRecord, Role};
-pub use engine::{Action, Deploy, Engine, EngineError};
+pub use engine::{Action, Deploy, Engine, EngineError, Taken};
 pub use evidence::{MetricSeen, Seen};
 pub use ledger::Ledger;
 pub use past::{Past, Summary};

@@ -34,6 +34,8 @@ pub struct Summary {
     pub ended: Option<Ended>,
 }
 
+/// So many releases that served are kept for a rollback.
+pub(crate) const RELEASES: usize = 10;
 /// So many events are read at once.
 const PAGE: usize = 200;
 
@@ -160,6 +162,29 @@ impl Past {
     pub(crate) fn of(&self, key: Option<&ServiceKey>) -> impl Iterator<Item = &Summary> {
         let wanted = self.services.iter().filter(move |(service, _)| key.is_none_or(|key| key == *service));
         wanted.flat_map(|(_, (_, summaries))| summaries)
+    }
+
+    /// What a service may still need: what should run, what waits for its turn, and the last releases that served, which a
+    /// rollback may bring back. What never served is not among them: it takes no place from those.
+    pub(crate) fn needed(&self, key: &ServiceKey) -> Vec<Release> {
+        let Some((Service { state, .. }, summaries)) = self.services.get(key) else { return Vec::new() };
+        let mut needed: Vec<Release> = Vec::new();
+        let mut add = |release: &Release, most: usize| {
+            if needed.len() < most && !needed.iter().any(|other| other.id == release.id) {
+                needed.push(release.clone());
+            }
+        };
+        let mut served: Vec<&Summary> = summaries.iter().filter(|summary| summary.promoted.is_some()).collect();
+        served.sort_by_key(|summary| std::cmp::Reverse(summary.promoted));
+        served.iter().for_each(|summary| add(&summary.release, RELEASES));
+        let waiting = state.queued.iter().map(|request| &request.release);
+        state
+            .wanted()
+            .into_iter()
+            .map(|(release, _)| release)
+            .chain(waiting)
+            .for_each(|release| add(release, usize::MAX));
+        needed
     }
 
     /// One rollout.

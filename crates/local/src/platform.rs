@@ -10,7 +10,7 @@ use crate::{
 };
 use davy_core::{Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, ServiceKey, Source, Workload};
 use davy_place::{Fences, Probe, disk::io_error, give};
-use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Streamed, Vault};
+use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -150,9 +150,10 @@ impl LocalPlatform {
     ///
     /// # Errors
     /// When a copy cannot be removed.
-    pub async fn prune(&self, key: &ServiceKey) -> Result<(), Error> {
-        let used: HashSet<PathBuf> =
+    pub async fn prune(&self, key: &ServiceKey, needed: &[Digest]) -> Result<(), Error> {
+        let mut used: HashSet<PathBuf> =
             self.list().await?.iter().map(|spec| self.folders.release(&spec.key, &spec.digest)).collect();
+        used.extend(needed.iter().map(|digest| self.folders.release(key, digest)));
         let folder = self.folders.releases_of(key);
         blocking(move || {
             let entries = match fs::read_dir(&folder) {
@@ -315,9 +316,9 @@ impl Platform for LocalPlatform {
         key: &'a ServiceKey,
         source: &'a Source,
         workload: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>> {
+    ) -> Boxed<'a, Result<Prepared, Error>> {
         let (folders, key, source, workload) = (self.folders.clone(), key.clone(), source.clone(), workload.clone());
-        Box::pin(blocking(move || artifact::prepare(&folders, &key, &source, &workload)))
+        Box::pin(blocking(move || artifact::prepare(&folders, &key, &source, &workload).map(Prepared::from)))
     }
 
     fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
@@ -353,8 +354,8 @@ impl Platform for LocalPlatform {
         })
     }
 
-    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
-        Box::pin(LocalPlatform::prune(self, key))
+    fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(LocalPlatform::prune(self, key, needed))
     }
 
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {

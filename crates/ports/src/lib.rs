@@ -17,7 +17,7 @@ mod vault;
 pub use error::{Error, Retry};
 pub use journal::{Batch, Broken, Entry, Interval, Journal, JournalError, Measured, Record, Verified};
 pub use outbox::{Lane, Mark, Outbox, Untold};
-pub use platform::{LogLine, LogQuery, LogSource, Order, Platform};
+pub use platform::{LogLine, LogQuery, LogSource, Order, Platform, Prepared};
 pub use router::Router;
 pub use signals::{NoSignals, Reading, Signals, Span, Tries, Watch};
 pub use telemetry::{Cursor, Telemetry};

@@ -15,11 +15,18 @@ pub trait Platform: Send + Sync {
         key: &'a ServiceKey,
         source: &'a Source,
         workload: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>>;
+    ) -> Boxed<'a, Result<Prepared, Error>>;
 
     /// Sees to it that `order.count` instances of the release run, keeping those that do. Returns once the order is
     /// taken, not once they are healthy. Refused when a higher generation was seen for the service.
     fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>>;
+
+    /// What is being fetched for a service, in words (`pulling logo:2.0: 12 of 80 MB`), as long as it comes. It goes on when
+    /// the call that asked for it was dropped, and the same call joins it again.
+    fn fetching(&self, key: &ServiceKey) -> Option<String> {
+        let _ = key;
+        None
+    }
 
     /// What is there for a service: every instance of every release, ended ones included until removed.
     fn observe<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<Vec<Instance>, Error>>;
@@ -34,11 +41,26 @@ pub trait Platform: Send + Sync {
         grace: Millis,
     ) -> Boxed<'a, Result<(), Error>>;
 
-    /// Forgets artifacts that neither run nor are among the newest, which a rollback may need.
-    fn prune<'a>(&'a self, key: &'a ServiceKey) -> Boxed<'a, Result<(), Error>>;
+    /// Forgets artifacts of a service that neither run nor are among these, which may still be needed.
+    fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>>;
 
     /// The output of a service's instances.
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>>;
+}
+
+/// What is to run, made immutable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its name for ever.
+    pub digest: Digest,
+    /// What the person who asked should know about it.
+    pub notices: Vec<String>,
+}
+
+impl From<Digest> for Prepared {
+    fn from(digest: Digest) -> Self {
+        Self { digest, notices: Vec::new() }
+    }
 }
 
 /// Instances to run.

@@ -8,6 +8,7 @@ mod forecast;
 mod guard;
 mod listen;
 mod notify;
+mod patience;
 mod problem;
 mod routes;
 mod secrets;

@@ -27,6 +27,10 @@ impl Problem {
         Self { status, body }
     }
 
+    pub(crate) fn body(self) -> wire::Problem {
+        *self.body
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.body.hint = hint.into();
         self

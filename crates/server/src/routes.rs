@@ -1,6 +1,6 @@
 //! The API's addresses.
 
-use crate::{Shared, Stop, access::reach, forecast, guard, notify, problem::Problem, secrets, tokens, wire};
+use crate::{Shared, Stop, access::reach, forecast, guard, notify, patience, problem::Problem, secrets, tokens, wire};
 use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
@@ -115,8 +115,9 @@ async fn deployable(
 async fn deploy(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     bytes: Bytes,
-) -> Answer<wire::Taken> {
+) -> Result<Response, Problem> {
     let (folder, found) = asked(&shared, &caller, &bytes).await?;
     let deploy = Deploy {
         key: found.key,
@@ -125,9 +126,14 @@ async fn deploy(
         policy: found.policy,
         by: caller.actor,
     };
-    let notices = forecast::check(&shared.engine, &deploy).await?;
-    let rollout = shared.engine.deploy(deploy).await?;
-    Ok(Json(wire::Taken { rollout, notices }))
+    let (engine, key) = (shared.engine.clone(), deploy.key.clone());
+    let work = async move {
+        let mut notices = forecast::check(&shared.engine, &deploy).await?;
+        let taken = shared.engine.deploy(deploy).await?;
+        notices.extend(taken.notices);
+        Ok(wire::Taken { rollout: taken.rollout, notices })
+    };
+    Ok(patience::answer(&headers, move || engine.fetching(&key), work).await)
 }
 
 /// The requests of the last minute.
@@ -164,14 +170,25 @@ async fn rollouts(
     Ok(Json(list))
 }
 
+/// The one under way; what it waits for first is what comes next.
+fn present(engine: &Engine, id: &RolloutId) -> Option<wire::Rollout> {
+    let live = engine.under_way(id)?;
+    let mut rollout = wire::Rollout::present(&live, now())?;
+    if let (true, Some(fetching), Some(next)) =
+        (rollout.state == "starting", engine.fetching(&live.key), &mut rollout.next)
+    {
+        (next.what, next.at) = (format!("{fetching}; then {}", next.what), None);
+    }
+    Some(rollout)
+}
+
 fn view(engine: &Engine, summary: &davy_engine::Summary) -> wire::Rollout {
-    let live = engine.under_way(&summary.rollout);
-    live.and_then(|live| wire::Rollout::present(&live, now())).unwrap_or_else(|| wire::Rollout::past(summary, now()))
+    present(engine, &summary.rollout).unwrap_or_else(|| wire::Rollout::past(summary, now()))
 }
 
 async fn rollout(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<wire::Rollout> {
     let id = RolloutId::new(id);
-    if let Some(view) = shared.engine.under_way(&id).and_then(|live| wire::Rollout::present(&live, now())) {
+    if let Some(view) = present(&shared.engine, &id) {
         return Ok(Json(view));
     }
     Ok(Json(view(&shared.engine, &shared.engine.rollout(&id)?)))

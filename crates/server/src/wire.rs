@@ -89,6 +89,27 @@ pub struct Taken {
     pub notices: Vec<String>,
 }
 
+/// A line of an answer that takes long. The last one has what the answer would have been.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Line {
+    /// It is worked on.
+    Working {
+        /// What it waits for, in words; null when there is nothing to say.
+        on: Option<String>,
+    },
+    /// It is done.
+    Done {
+        /// The answer.
+        answer: serde_json::Value,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why.
+        problem: Problem,
+    },
+}
+
 /// How busy a service is; null where it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {

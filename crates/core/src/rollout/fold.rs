@@ -37,7 +37,7 @@ impl State {
                     rollout.fewer |= old && !spare.is_empty();
                 }
             }
-            Event::InstancesOrdered { generation } => self.ordered(*generation),
+            Event::InstancesOrdered { generation } => self.ordered(at, *generation),
             Event::InstancesRefused { generation, .. } => self.answered(*generation),
             Event::InstancesReady { .. } => {}
             Event::WeightRequested { generation, step, split } => self.route(at, *generation, *step, split),
@@ -174,10 +174,18 @@ impl State {
         rollout.phase = Phase::Starting { since: at };
     }
 
-    fn ordered(&mut self, generation: Generation) {
+    fn ordered(&mut self, at: Timestamp, generation: Generation) {
         let order = self.pending.iter().find(|pending| pending.effect.generation() == generation);
-        if let (Some(Pending { effect: Effect::Run { release, .. }, .. }), Some(rollout)) = (order, &mut self.rollout) {
+        if let (Some(Pending { effect: Effect::Run { release, .. }, since: asked }), Some(rollout)) =
+            (order, &mut self.rollout)
+        {
             rollout.fewer &= rollout.from.as_ref().is_none_or(|old| old.id != *release);
+            // What the order took is not the instances' own time.
+            if let Phase::Starting { since } = &mut rollout.phase
+                && *release == rollout.request.release.id
+            {
+                *since = since.plus(at.since((*asked).max(*since)));
+            }
         }
         self.answered(generation);
     }

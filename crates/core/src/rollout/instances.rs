@@ -1,7 +1,7 @@
 //! Who is to run: orders, what is missing, what is one too many, what a step waits for before its weight comes.
 
 use super::{
-    Cause, Effect, Event, Look, Phase, Rollout, Split, Step,
+    Cause, Effect, Event, Look, Pending, Phase, Rollout, Split, Step,
     step::{Decision, REORDER, RESTARTS, RETRY},
 };
 use crate::{Health, Instance, InstanceId, Release, ReleaseId, Timestamp, Weight};
@@ -135,7 +135,11 @@ impl Decision {
         };
         let since = if left { since.max(self.state.routed_at.plus(rollout.request.policy.drain)) } else { since };
         let grace = release.workload.health.grace;
-        if self.passed(since, grace) {
+        // While an order is on its way, its image may have to come first: that time is not the instances' own.
+        let ordered =
+            |pending: &&Pending| matches!(&pending.effect, Effect::Run { release: of, .. } if *of == release.id);
+        let until = self.state.pending.iter().find(ordered).map_or(self.at, |pending| pending.since);
+        if until.since(since) >= grace {
             let last = ours.iter().find(|instance| !instance.health.is_healthy()).map_or_else(
                 || "no instance was seen".to_owned(),
                 |instance| format!("instance {}: {}", instance.id, health(instance)),

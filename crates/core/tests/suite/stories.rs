@@ -69,6 +69,43 @@ fn a_first_deployment_that_never_becomes_healthy_leaves_nothing() {
 }
 
 #[test]
+fn the_time_that_an_order_takes_is_not_the_instances_own() {
+    for healthy in [true, false] {
+        let mut world = served();
+        world.healthy = healthy;
+        let request = world.request(2, RequestKind::Deploy);
+        world.input(&Input::Command(request)).expect("a second deployment");
+        let look = world.look();
+        world.input(&look).expect("never refused");
+        // Its image comes for ten times the grace.
+        let asked = std::mem::take(&mut world.asked);
+        let (order, others): (Vec<_>, Vec<_>) = asked
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Run { release: of, .. } if *of == release(2).id));
+        assert!(order.len() == 1 && others.is_empty(), "{others:?}");
+        for _ in 0..100 {
+            world.pass(Millis::seconds(1));
+            let look = world.look();
+            world.input(&look).expect("never refused");
+        }
+        let rollout = world.state.rollout.as_ref().expect("it waits");
+        assert!(rollout.is_forward() && matches!(rollout.phase, Phase::Starting { .. }), "{:?}", rollout.phase);
+        let done = world.carry_out(&order[0]);
+        world.input(&done).expect("never refused");
+        // From now on the grace is theirs, the whole of it and no more.
+        world.run(Millis::seconds(8));
+        match healthy {
+            true => assert!(matches!(world.state.rollout.expect("on trial").phase, Phase::Holding { .. })),
+            false => {
+                assert!(world.state.rollout.as_ref().expect("it starts").is_forward());
+                world.run(Millis::seconds(20));
+                assert_eq!(outcome(&world), Some(Outcome::RolledBack));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_good_canary_passes_every_step_and_bakes() {
     let mut world = on_trial();
     world.run(Millis::seconds(10));

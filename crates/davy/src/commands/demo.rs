@@ -191,7 +191,8 @@ async fn deploy(engine: &Engine, folder: &Folder, text: &str) -> Result<RolloutI
         policy: found.policy,
         by: Engine::actor(),
     };
-    engine.deploy(deploy).await.map_err(|error| Failure::new(Exit::Internal, "D104", error.to_string()))
+    let taken = engine.deploy(deploy).await;
+    Ok(taken.map_err(|error| Failure::new(Exit::Internal, "D104", error.to_string()))?.rollout)
 }
 
 fn is_over(rollout: &Rollout) -> bool {

@@ -22,7 +22,10 @@ pub(crate) async fn run(asked: &Deploy, client: &Client, json: bool) -> Result<E
         output::say(&format!("  strategy recreate: {INTERRUPTS}"));
     }
     let request = request(asked, text)?;
-    let taken: wire::Taken = match client.post("/api/deploy", &request).await {
+    let mut working = output::Working::default();
+    let taken = client.post_patiently("/api/deploy", &request, |on| working.tell(on)).await;
+    working.over();
+    let taken: wire::Taken = match taken {
         Ok(taken) => taken,
         Err(failure) if failure.message.contains("serves already") => {
             output::say(&failure.message);

@@ -3,14 +3,9 @@
 use crate::{
     engine::{Engine, get},
     host::{DAVY, Host, Load, last, text},
+    registry::Registry,
 };
-use std::{
-    fs,
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, process::Command};
 
 fn write(host: &Host, image: &str, version: &str) {
     let file = format!(
@@ -121,70 +116,9 @@ fn containers_that_run_are_adopted_after_a_restore() {
     assert!(engine.containers().is_empty(), "{:?}", engine.containers());
 }
 
-/// A private registry on loopback: `davy` with the password `lamp` may use it.
-struct Registry {
-    process: Child,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let folder = tempfile::tempdir_in("/tmp").expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        // The password as bcrypt has it.
-        fs::write(at("htpasswd"), "davy:$2b$04$3AIj.nEr/NOQKlPqyoYzSeCAIMlw.olwpDvEvTHYUIt38sKbsHmbK\n")
-            .expect("a file");
-        let settings = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"{free}\" }}\n\
-             auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n",
-            at("store"),
-            at("htpasswd"),
-        );
-        fs::write(at("registry.yaml"), settings).expect("a file");
-        let mut command = Command::new("docker-registry");
-        command.args(["serve", &at("registry.yaml")]).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().expect("docker-registry runs: scripts/setup installs it");
-        let since = Instant::now();
-        while TcpStream::connect(free).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(30), "the registry never listened");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { process, address: free.to_string(), folder }
-    }
-
-    /// What `docker login` leaves.
-    fn login(&self, password: &str) -> PathBuf {
-        let folder = self.folder.path().join(password);
-        fs::create_dir_all(&folder).expect("a folder");
-        let secret = match password {
-            "lamp" => "ZGF2eTpsYW1w",
-            _ => "ZGF2eTp3cm9uZw==",
-        };
-        let text = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"{secret}\"}}}}}}", self.address);
-        fs::write(folder.join("config.json"), text).expect("a file");
-        folder
-    }
-
-    fn push(&self, engine: &Engine, image: &str, name: &str) {
-        engine.said(&["tag", image, name]);
-        let login = self.login("lamp").display().to_string();
-        engine.said_with(&[("DOCKER_CONFIG", &login)], &["push", name]);
-        engine.said(&["rmi", name]);
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
 #[test]
 fn images_of_a_private_registry_are_named_by_digest_and_refusals_are_told() {
-    let (engine, mut registry) = (Engine::start(), Registry::start());
+    let (engine, mut registry) = (Engine::start(), Registry::private());
     engine.image("web:1", "one", &[]);
     engine.image("web:2", "two", &[]);
     let name = format!("{}/shop/web:stable", registry.address);
@@ -227,8 +161,7 @@ fn images_of_a_private_registry_are_named_by_digest_and_refusals_are_told() {
     assert!(host.davy(&["rollout", "abort"]).status.success());
     host.until("over", |status| status["state"] == "aborted");
     // Without its registry, what runs goes on.
-    registry.process.kill().expect("it is ours");
-    registry.process.wait().expect("it ended");
+    registry.end();
     let unreachable = host.davy(&["deploy"]);
     assert_eq!(unreachable.status.code(), Some(2), "{}", text(&unreachable));
     assert!(text(&unreachable).contains("registry"), "{}", text(&unreachable));

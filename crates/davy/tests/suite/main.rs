@@ -18,6 +18,9 @@ mod notify;
 mod postgres;
 #[path = "../../../signals/tests/suite/process.rs"]
 mod prometheus;
+mod pulls;
+#[path = "../../../docker/tests/suite/registry.rs"]
+mod registry;
 mod remote;
 mod replay;
 mod rollouts;

@@ -105,6 +105,11 @@ impl Engine {
 
     /// An image with busybox, a page that says `text`, and these changes; a web server unless they say otherwise.
     pub(crate) fn image(&self, name: &str, text: &str, changes: &[&str]) {
+        self.image_of(name, &[("www/index.html", text)], changes);
+    }
+
+    /// The same with these files.
+    pub(crate) fn image_of(&self, name: &str, files: &[(&str, &str)], changes: &[&str]) {
         let root = tempfile::tempdir_in(self.folder.path()).expect("a folder");
         for folder in ["bin", "www"] {
             fs::create_dir(root.path().join(folder)).expect("a folder");
@@ -113,7 +118,7 @@ impl Engine {
         for applet in ["sh", "httpd", "sleep", "echo", "test"] {
             symlink("busybox", root.path().join("bin").join(applet)).expect("a link");
         }
-        fs::write(root.path().join("www/index.html"), text).expect("a page");
+        files.iter().for_each(|(name, text)| fs::write(root.path().join(name), text).expect("a file"));
         let tar = self.folder.path().join("image.tar");
         let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".").status();
         assert!(packed.expect("tar runs").success());
@@ -135,8 +140,7 @@ impl Engine {
     }
 
     pub(crate) fn place(&self) -> DockerPlatform {
-        let options = Options { data: self.data(), host: Some(self.host()) };
-        DockerPlatform::open(options).expect("a place")
+        DockerPlatform::open(Options::at(self.data(), Some(self.host()))).expect("a place")
     }
 
     pub(crate) fn next(&self) -> Generation {
@@ -217,7 +221,7 @@ pub(crate) fn workload(container: Container) -> Workload {
 
 pub(crate) async fn prepared(place: &DockerPlatform, workload: &Workload) -> Result<Digest, davy_ports::Error> {
     let source = Source { folder: "/".into() };
-    place.prepare(&key(), &source, workload).await
+    place.prepare(&key(), &source, workload).await.map(|prepared| prepared.digest)
 }
 
 pub(crate) async fn release(place: &DockerPlatform, workload: Workload) -> Release {

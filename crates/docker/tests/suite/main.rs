@@ -4,4 +4,7 @@
 mod engine;
 mod images;
 mod life;
+mod pulls;
+#[expect(dead_code, reason = "the tests of the whole use the rest")]
+mod registry;
 mod secrets;

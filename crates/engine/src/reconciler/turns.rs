@@ -1,10 +1,10 @@
 //! What is to be decided, one thing after the other: a decision is appended before the next one is taken, and what it asks
 //! for is done once it is written.
 
-use super::{Message, Reconciler, bounded, write};
-use crate::{clock::now, routes};
+use super::{Message, Ports, Reconciler, bounded, write};
+use crate::{clock::now, past::Known, routes};
 use davy_core::{
-    Actor, Generation, Mode, Timestamp,
+    Actor, Generation, Mode, ServiceKey, Timestamp,
     rollout::{Effect, Event, Input, Refusal, step},
 };
 use davy_ports::{Entry, Error, Order, Record, Retry};
@@ -184,9 +184,9 @@ impl Reconciler {
             Event::RolloutFinished { rollout, .. } => {
                 self.end_evidence();
                 self.report(Some(rollout.clone()));
-                let (platform, key) = (self.ports.platform.clone(), self.key.clone());
+                let (ports, past, key) = (self.ports.clone(), self.past.clone(), self.key.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = bounded(ORDER, "forget old artifacts", platform.prune(&key)).await {
+                    if let Err(error) = prune(&ports, &past, &key).await {
                         tracing::warn!(service = %key, %error, "old artifacts are still there");
                     }
                 });
@@ -207,7 +207,16 @@ impl Reconciler {
                 let order = Order { key: self.key.clone(), release, count, spare, generation };
                 let (platform, sender) = (self.ports.platform.clone(), self.sender.clone());
                 tokio::spawn(async move {
-                    let answer = bounded(ORDER, "order instances", platform.ensure(&order)).await;
+                    let answer = loop {
+                        match tokio::time::timeout(ORDER, platform.ensure(&order)).await {
+                            Ok(answer) => break answer,
+                            // What is being fetched still comes: the order joins it again.
+                            Err(_) if platform.fetching(&order.key).is_some() => {}
+                            Err(_) => {
+                                break Err(Error::later("order instances", format!("no answer within {ORDER:?}")));
+                            }
+                        }
+                    };
                     sender.send(Message::Answer(answered(generation, answer))).ok();
                 });
                 None
@@ -273,4 +282,12 @@ fn name(event: &Event) -> String {
         .ok()
         .and_then(|value| value.get("type").and_then(|name| name.as_str().map(str::to_owned)))
         .unwrap_or_default()
+}
+
+/// Forgets the artifacts that a service needs no more.
+async fn prune(ports: &Ports, past: &Known, key: &ServiceKey) -> Result<(), Error> {
+    let tried = "forget old artifacts";
+    past.read(&*ports.journal).await.map_err(|error| Error::later(tried, error))?;
+    let needed: Vec<_> = past.now().needed(key).into_iter().map(|release| release.digest).collect();
+    bounded(ORDER, tried, ports.platform.prune(key, &needed)).await
 }

@@ -6,8 +6,8 @@ use davy_core::{
 };
 use davy_engine::{Ports, now};
 use davy_ports::{
-    Batch, Boxed, Cursor, Entry, Error, Journal, JournalError, LogLine, LogQuery, NoSignals, Order, Platform, Record,
-    Router, Streamed, Telemetry, Verified,
+    Batch, Boxed, Cursor, Entry, Error, Journal, JournalError, LogLine, LogQuery, NoSignals, Order, Platform, Prepared,
+    Record, Router, Streamed, Telemetry, Verified,
 };
 use std::{
     collections::BTreeMap,
@@ -240,8 +240,8 @@ impl Platform for Reach {
         _: &'a ServiceKey,
         source: &'a Source,
         _: &'a Workload,
-    ) -> Boxed<'a, Result<Digest, Error>> {
-        Box::pin(async move { Ok(Digest::new(format!("sha256:{}", source.folder.display()))) })
+    ) -> Boxed<'a, Result<Prepared, Error>> {
+        Box::pin(async move { Ok(Digest::new(format!("sha256:{}", source.folder.display())).into()) })
     }
 
     fn ensure<'a>(&'a self, order: &'a Order) -> Boxed<'a, Result<(), Error>> {
@@ -271,7 +271,7 @@ impl Platform for Reach {
         )
     }
 
-    fn prune<'a>(&'a self, _: &'a ServiceKey) -> Boxed<'a, Result<(), Error>> {
+    fn prune<'a>(&'a self, _: &'a ServiceKey, _: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
         Box::pin(async { Ok(()) })
     }
 

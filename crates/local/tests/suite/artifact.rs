@@ -10,7 +10,8 @@ use std::{
 #[tokio::test]
 async fn the_same_content_gives_the_same_digest_and_any_change_another() {
     let house = House::new();
-    let prepare = async || house.platform.prepare(&house.key, &house.source, &house.service()).await.expect("prepared");
+    let prepare =
+        async || house.platform.prepare(&house.key, &house.source, &house.service()).await.expect("prepared").digest;
     let kept = || fs::read_dir(house.data().join("releases/logo")).expect("releases").count();
     let first = prepare().await;
     assert!(first.as_str().starts_with("sha256:"), "{first}");
@@ -93,16 +94,20 @@ async fn what_cannot_run_is_refused_with_the_path_that_was_tried() {
 }
 
 #[tokio::test]
-async fn the_newest_ten_releases_are_kept_and_any_that_runs() {
+async fn the_newest_ten_releases_are_kept_and_any_that_runs_or_is_needed() {
     let house = House::new();
     let (release, _) = house.run(house.service()).await;
+    fs::write(house.source.folder.join("data.txt"), "it may serve again").expect("written");
+    let needed = house.release(house.service()).await;
     for content in 0..11 {
         fs::write(house.source.folder.join("data.txt"), content.to_string()).expect("written");
         house.release(house.service()).await;
     }
-    house.platform.prune(&house.key).await.expect("pruned");
+    house.platform.prune(&house.key, std::slice::from_ref(&needed.digest)).await.expect("pruned");
     let kept: Vec<_> = fs::read_dir(house.data().join("releases/logo")).expect("releases").flatten().collect();
-    assert_eq!(kept.len(), 11);
-    let running = release.digest.as_str().trim_start_matches("sha256:");
-    assert!(kept.iter().any(|entry| entry.file_name() == running));
+    assert_eq!(kept.len(), 12);
+    for digest in [release.digest, needed.digest] {
+        let name = digest.as_str().trim_start_matches("sha256:").to_owned();
+        assert!(kept.iter().any(|entry| entry.file_name() == name.as_str()));
+    }
 }

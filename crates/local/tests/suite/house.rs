@@ -75,8 +75,8 @@ impl House {
     }
 
     pub(crate) async fn release(&self, workload: Workload) -> Release {
-        let digest = self.platform.prepare(&self.key, &self.source, &workload).await.expect("prepared");
-        Release::new(&self.key, digest, workload)
+        let prepared = self.platform.prepare(&self.key, &self.source, &workload).await.expect("prepared");
+        Release::new(&self.key, prepared.digest, workload)
     }
 
     pub(crate) fn next(&self) -> Generation {
