@@ -3,12 +3,13 @@
 # on both sides, the gateway counting. All in one run, alternating, so that what else the machine does harms all alike.
 #
 #   benches/gateway.sh            CPU per request at the peak (ROUNDS=9 of SECONDS_EACH=3), then p99 in open loop at half of
-#                                 nginx's peak rate, then the memory at 1,000 connections
+#                                 nginx's peak rate, then the memory at 1,000 connections and with 10,000 idle ones
 #   PINGORA=1 benches/gateway.sh  the same with a proxy on the library that was not taken (benches/pingora), to compare
-#   ONLY=tls benches/gateway.sh   only TLS and HTTP/2 beside nginx's, and 10,000 idle connections
+#   ONLY=tls benches/gateway.sh   only TLS and HTTP/2 beside nginx's
+#   ONLY=memory benches/gateway.sh   only the memory
 #
 # "full" is the gateway with every feature on: TLS with certificates, an access log, metrics, limits; the figures of it are
-# of plain HTTP/1.1 all the same. The figures come last. Needs nginx, haproxy, wrk, h2load, openssl (Debian: apt-get install
+# of plain HTTP/1.1 where they do not say TLS. The figures come last; one that is missed ends it with exit 1. Needs nginx, haproxy, wrk, h2load, openssl (Debian: apt-get install
 # nginx-light haproxy wrk nghttp2-client openssl) and two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,17 +97,24 @@ taskset -c 0 haproxy -q -f "$folder/haproxy.cfg" 2>"$folder/haproxy.log" & pids+
 if [ -n "${PINGORA:-}" ]; then
   taskset -c 0 "$pingora/release/pingora-split" "${at[pingora]}" "$stable" "$canary" 2>"$folder/pingora.log" & pids+=($!) process[pingora]=$!
 fi
-mkdir -m 700 "$folder/run"
-taskset -c 0 "$target/davy-gateway" --listen "${at[davy]}" --threads 1 --control "$folder/run/control" \
-  --state "$folder/state" 2>"$folder/davy.log" & pids+=($!) process[davy]=$!
-for _ in $(seq 100); do [ -S "$folder/run/control" ] && break; sleep 0.05; done
-mkdir -m 700 "$folder/full"
-taskset -c 0 "$target/davy-gateway" --listen "${at[full]}" --threads 1 --control "$folder/full/control" --state "$folder/full/state" \
-  --tls "${tls[full]}" --certificates "$folder/certificates" --redirect off --access-log "$folder/access.log" \
-  --metrics "127.0.0.1:$((BASE + 12))" --connections 30000 --connections-per-client 30000 --body-limit 1GiB \
-  2>"$folder/full.log" & pids+=($!) process[full]=$!
-for _ in $(seq 100); do [ -S "$folder/full/control" ] && break; sleep 0.05; done
-"$target/examples/serve" --control "$folder/full/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null
+# A gateway in a folder of its own, named $1, listening at $2, told the words after that; its process is in $started.
+gateway() {
+  mkdir -m 700 "$folder/$1"
+  taskset -c 0 "$target/davy-gateway" --listen "$2" --threads 1 --control "$folder/$1/control" --state "$folder/$1/state" \
+    --connections 30000 --connections-per-client 30000 "${@:3}" 2>"$folder/$1/log" & pids+=($!) started=$!
+  for _ in $(seq 100); do [ -S "$folder/$1/control" ] && break; sleep 0.05; done
+}
+# The same with every feature on; TLS at $3, metrics at $4.
+full() {
+  gateway "$1" "$2" --tls "$3" --certificates "$folder/certificates" --redirect off --access-log "$folder/$1.log" --metrics "$4" \
+    --body-limit 1GiB
+  serves "$1"
+}
+serves() { "$target/examples/serve" --control "$folder/$1/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null; }
+gateway run "${at[davy]}"
+process[davy]=$started
+full all "${at[full]}" "${tls[full]}" "127.0.0.1:$((BASE + 12))"
+process[full]=$started
 mkfifo "$folder/questions"
 "$target/examples/serve" --control "$folder/run/control" "9000=$stable" "1000=$canary" <"$folder/questions" >"$folder/counts" & pids+=($!)
 exec 3>"$folder/questions"
@@ -125,8 +133,20 @@ median() { sort -g | awk '{ all[NR] = $1 } END { print (NR % 2) ? all[(NR + 1) /
 in_order() { if [ $(($1 % 2)) = 0 ]; then tr ' ' '\n' <<<"$contestants" | tac; else echo "$contestants"; fi; }
 told() { for who in $contestants; do printf '%s %s  ' "$who" "$(tail -1 "$folder/$1.$who")"; done; }
 ratios() { paste "$folder/$1" "$folder/$2" | awk '{ print $1 / $2 }'; }
+missed=0
+# A figure beside what is to be reached: `figure WHAT VALUE most|least LIMIT`.
+figure() {
+  local sign=1
+  if [ "$3" = least ]; then sign=-1; fi
+  if awk -v value="$2" -v limit="$4" -v sign=$sign 'BEGIN { exit !(value != "" && sign * value <= sign * limit) }'; then
+    echo "$1: $2 (to reach: $4 at $3)"
+  else
+    echo "MISSED: $1: $2 (to reach: $4 at $3)"
+    missed=1
+  fi
+}
 
-# Requests per second and CPU per request of HTTP/2 and TLS, in turns; then 10,000 connections that were used once.
+# Requests per second and CPU per request of HTTP/2 and TLS, in turns.
 beside() {
   echo "TLS and HTTP/2, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
   local round who kind words before after requests
@@ -156,43 +176,87 @@ beside() {
     after=$(cpu "${process[$who]}")
     awk -v cpu=$((after - before)) 'BEGIN { printf "%.0f\n", cpu / 400 / 1000 }' >"$folder/shake.$who"
   done
-  mkdir -m 700 "$folder/idle"
-  "$target/davy-gateway" --listen "127.0.0.1:$((BASE + 13))" --threads 1 --control "$folder/idle/control" --state "$folder/idle/state" \
-    --connections 30000 --connections-per-client 30000 2>"$folder/idle/log" & pids+=($!) idle=$!
-  for _ in $(seq 100); do [ -S "$folder/idle/control" ] && break; sleep 0.05; done
-  "$target/examples/serve" --control "$folder/idle/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null
-  (ulimit -n "$(ulimit -Hn)"; python3 - "$((BASE + 13))" "$idle" >"$folder/idle.figures") <<'END'
-import socket, sys, time
-port, pid = int(sys.argv[1]), sys.argv[2]
-def resident():
-    return next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")) / 1024
-rest = resident()
-kept = []
-for _ in range(10_000):
-    one = socket.create_connection(("127.0.0.1", port))
-    one.sendall(b"GET /item HTTP/1.1\r\nhost: shop.test\r\n\r\n")
-    assert one.recv(4096).startswith(b"HTTP/1.1 200")
-    kept.append(one)
-busy = resident()
-time.sleep(3)
-asleep = resident()
-for one in kept[::100]:
-    one.sendall(b"GET /item HTTP/1.1\r\nhost: shop.test\r\n\r\n")
-    assert one.recv(4096).startswith(b"HTTP/1.1 200")
-print(f"10,000 idle connections: {rest:.1f} MB resident before, {busy:.1f} at once after a request on each, {asleep:.1f} asleep (to reach: 100)")
-END
   echo
   echo "== TLS and HTTP/2 (medians; every feature of the gateway is on)"
   for kind in h2c tls-h2 tls-h1; do
     for who in full nginx; do
       echo "$kind $who: $(median <"$folder/rate.$kind.$who") requests/s, $(median <"$folder/cpu.$kind.$who") µs of CPU per request"
     done
-    echo "$kind: requests/s, davy / nginx: $(ratios "rate.$kind.full" "rate.$kind.nginx" | median); CPU: $(ratios "cpu.$kind.full" "cpu.$kind.nginx" | median)"
+    echo "$kind: CPU, davy / nginx: $(ratios "cpu.$kind.full" "cpu.$kind.nginx" | median)"
+    figure "$kind: requests/s, davy / nginx" "$(ratios "rate.$kind.full" "rate.$kind.nginx" | median)" least 1
   done
   echo "µs of CPU for a handshake and a request: davy $(cat "$folder/shake.full"), nginx $(cat "$folder/shake.nginx")"
-  cat "$folder/idle.figures"
 }
-if [ "${ONLY:-}" = tls ]; then beside; exit; fi
+
+resident() { awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+# The memory of gateways that have done nothing else yet, plain and with every feature on: with 1,000 connections, then with 10,000
+# that were used once; those of TLS, too.
+memory() {
+  local who port=$((BASE + 13)) load wrk
+  for who in plain full; do
+    if [ "$who" = full ]; then full few-full "127.0.0.1:$port" "127.0.0.1:$((port + 1))" "127.0.0.1:$((port + 2))"; else gateway few-plain "127.0.0.1:$port"; serves few-plain; fi
+    resident "$started" >"$folder/rest.$who"
+    taskset -c 1 "$target/examples/load" --to "127.0.0.1:$port" --rate 4000 --seconds 3 --connections 1000 >"$folder/load.$who" & load=$!
+    sleep 2.5
+    resident "$started" >"$folder/used.$who"
+    wait "$load"
+    taskset -c 1 wrk -t1 -c1000 -d3s "http://127.0.0.1:$port/item" >"$folder/wrk" & wrk=$!
+    sleep 2
+    resident "$started" >"$folder/busy.$who"
+    wait "$wrk"
+    kill "$started"
+    port=$((port + 3))
+  done
+  for who in plain full TLS; do
+    if [ $who = plain ]; then gateway many-plain "127.0.0.1:$port"; serves many-plain; else full "many-$who" "127.0.0.1:$port" "127.0.0.1:$((port + 1))" "127.0.0.1:$((port + 2))"; fi
+    idle "$([ $who = TLS ] && echo $((port + 1)) || echo $port)" "$started" $who >"$folder/idle.$who"
+    kill "$started"
+    port=$((port + 3))
+  done
+}
+# The memory after 10,000 connections to port $1 of process $2 were used once and left alone; each of 100 still answers.
+idle() {
+  (ulimit -n "$(ulimit -Hn)" && python3 - "$@") <<'END'
+import socket, ssl, sys, time
+port, pid, who = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+def opened():
+    one = socket.create_connection(("127.0.0.1", port))
+    return context.wrap_socket(one, server_hostname="shop.test") if who == "TLS" else one
+def ask(one):
+    one.sendall(b"GET /item HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+    assert one.recv(4096).startswith(b"HTTP/1.1 200")
+kept = []
+for _ in range(10_000):
+    kept.append(opened())
+    ask(kept[-1])
+time.sleep(3)
+asleep = next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")) / 1024
+for one in kept[::100]:
+    ask(one)
+print(f"{asleep:.1f}")
+END
+}
+# How memory was, beside what is to be reached.
+remembered() {
+  local who
+  echo "== memory, MB resident"
+  for who in plain full; do
+    grep -q '"failed":0,' "$folder/load.$who" || { echo "$who failed:"; cat "$folder/load.$who"; exit 1; }
+    echo "$who: $(cat "$folder/rest.$who") at rest; $(cat "$folder/busy.$who") with a request under way on each of 1,000 connections at all times"
+  done
+  for who in plain full; do
+    figure "$who: 1,000 connections, 4,000 requests/s over all of them" "$(cat "$folder/used.$who")" most 25
+  done
+  for who in plain full TLS; do
+    figure "$who: 10,000 idle connections that were used once" "$(cat "$folder/idle.$who")" most 100
+  done
+}
+case ${ONLY:-} in
+  tls) beside; exit $missed ;;
+  memory) memory; remembered; exit $missed ;;
+esac
 
 echo "CPU per request (µs) at the peak, $ROUNDS rounds of $SECONDS_EACH s, $CONNECTIONS connections"
 for round in $(seq "$ROUNDS"); do
@@ -221,23 +285,8 @@ for round in $(seq "$ROUNDS"); do
   echo "  round $round: $(told p99)"
 done
 
-echo "memory at 1,000 connections"
-# A gateway that has done nothing else yet.
-mkdir -m 700 "$folder/fresh"
-taskset -c 0 "$target/davy-gateway" --listen "127.0.0.1:$((BASE + 6))" --threads 1 --control "$folder/fresh/control" \
-  --state "$folder/fresh/state" 2>"$folder/fresh/log" & pids+=($!) fresh=$!
-for _ in $(seq 100); do [ -S "$folder/fresh/control" ] && break; sleep 0.05; done
-"$target/examples/serve" --control "$folder/fresh/control" "9000=$stable" "1000=$canary" </dev/null >/dev/null
-resident() { awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$fresh/status"; }
-idle=$(resident)
-taskset -c 1 "$target/examples/load" --to "127.0.0.1:$((BASE + 6))" --rate 4000 --seconds 3 --connections 1000 >"$folder/load" & load=$!
-sleep 2.5
-used=$(resident)
-wait "$load"
-taskset -c 1 wrk -t1 -c1000 -d3s "http://127.0.0.1:$((BASE + 6))/item" >"$folder/wrk" & wrk=$!
-sleep 2
-full=$(resident)
-wait "$wrk"
+echo "memory at 1,000 connections, and with 10,000 idle ones"
+memory
 
 echo >&3
 sleep 1.5
@@ -247,13 +296,15 @@ echo "== figures (medians of $ROUNDS rounds; ratios are medians of paired ratios
 for who in $contestants; do
   echo "$who: $(median <"$folder/cpu.$who") µs of CPU per request, peak $(median <"$folder/peak.$who") requests/s, p50 $(median <"$folder/p50.$who") µs, p99 $(median <"$folder/p99.$who") µs"
 done
-echo "CPU per request, davy / nginx: $(ratios cpu.davy cpu.nginx | median) (to reach: 1.4)"
-echo "CPU per request, every feature on / nginx: $(ratios cpu.full cpu.nginx | median) (to reach: 1.3)"
 echo "CPU per request, davy / haproxy: $(ratios cpu.davy cpu.haproxy | median)"
-echo "p99 at half of nginx's peak, davy / nginx: $(ratios p99.davy p99.nginx | median) (to reach: 1.3)"
 echo "p99 at half of nginx's peak, davy / haproxy: $(ratios p99.davy p99.haproxy | median)"
 if [ -n "${PINGORA:-}" ]; then
   echo "davy / pingora: CPU per request $(ratios cpu.davy cpu.pingora | median), p99 $(ratios p99.davy p99.pingora | median)"
 fi
-echo "davy's memory: $idle MB resident at rest; $used MB with 1,000 connections, 4,000 requests/s over all of them (to reach: 25); $full MB with a request under way on each of the 1,000 at all times"
+figure "CPU per request, davy / nginx" "$(ratios cpu.davy cpu.nginx | median)" most 1.4
+figure "CPU per request, every feature on / nginx" "$(ratios cpu.full cpu.nginx | median)" most 1.4
+figure "p99 at half of nginx's peak, davy / nginx" "$(ratios p99.davy p99.nginx | median)" most 1.3
+figure "p99 at half of nginx's peak, every feature on / nginx" "$(ratios p99.full p99.nginx | median)" most 1.3
+remembered
 beside
+exit $missed
