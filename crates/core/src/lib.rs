@@ -28,4 +28,4 @@ pub use snapshot::{Backend, Cut, FallbackCause, InFlight, InvalidSnapshot, Mode,
 pub use strategy::{BlueGreen, Canary, CanaryStep, Match, Mirror, Rolling, Scale, Strategy};
 pub use time::{Millis, Steady, Timestamp};
 pub use weight::{InvalidWeight, Weight};
-pub use window::{BUCKETS, Cell, Failures, Window, bucket_of, bucket_upper_micros};
+pub use window::{ABSURD, BUCKETS, Cell, Cohort, Failures, Window, bucket_of, bucket_upper_micros};

@@ -50,7 +50,13 @@ impl Canary {
     /// What stays with the old release until the last step.
     #[must_use]
     pub fn holdback(&self) -> Weight {
-        self.steps.iter().rev().map(|step| step.weight).find(|weight| *weight < Weight::ALL).unwrap_or(Weight::NONE).rest()
+        self.steps
+            .iter()
+            .rev()
+            .map(|step| step.weight)
+            .find(|weight| *weight < Weight::ALL)
+            .unwrap_or(Weight::NONE)
+            .rest()
     }
 }
 

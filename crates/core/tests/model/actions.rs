@@ -174,7 +174,8 @@ impl Node {
                 verdict.evidence.limit = None;
             }
             if rollout.is_automatic() && weight > 0 && seen.judged != Judged::Undecided {
-                let risk = Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 };
+                let risk =
+                    Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 };
                 let mut ramp = risk.next(weight);
                 let next = rollout.plan.get(rollout.step + 1).map_or(weight, |step| step.weight.basis_points());
                 ramp.next = if seen.judged == Judged::Stay { weight } else { next };
