@@ -26,6 +26,6 @@ pub use release::{Container, Health, HealthCheck, Instance, Place, Process, Rele
 pub use secret::{Given, InvalidSecretName, Pin, Scope, Secret, SecretName};
 pub use snapshot::{Backend, Cut, FallbackCause, InFlight, InvalidSnapshot, Mode, Role, Serving, Snapshot, Target};
 pub use strategy::{BlueGreen, Canary, CanaryStep, Match, Mirror, Rolling, Scale, Strategy};
-pub use time::{Millis, Timestamp};
+pub use time::{Millis, Steady, Timestamp};
 pub use weight::{InvalidWeight, Weight};
-pub use window::{BUCKETS, Cell, Failures, Window, bucket_of, bucket_upper_micros};
+pub use window::{ABSURD, BUCKETS, Cell, Cohort, Failures, Window, bucket_of, bucket_upper_micros};

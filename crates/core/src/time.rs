@@ -41,6 +41,47 @@ impl Millis {
     }
 }
 
+/// A time that goes on steadily whatever the wall clock does: it follows the time that really passes, and comes nearer to the
+/// wall clock by at most a tenth of that. So a wall clock that is set back or ahead, by a second or by a year, neither
+/// stops anything that waits nor ends it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    micros: u64,
+}
+
+/// By which part of the time that passes it comes nearer to the wall clock.
+const NEARER: u64 = 10;
+
+impl Steady {
+    /// Begins at a time.
+    #[must_use]
+    pub const fn at(begin: Timestamp) -> Self {
+        Self { micros: begin.0.saturating_mul(1_000) }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub const fn now(self) -> Timestamp {
+        Timestamp(self.micros / 1_000)
+    }
+
+    /// The same after so much time has passed, where the wall clock shows `wall`.
+    #[must_use]
+    pub fn after(self, passed: Duration, wall: Timestamp) -> Self {
+        let passed = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+        let free = self.micros.saturating_add(passed);
+        let most = passed / NEARER;
+        // The wall clock is told in whole milliseconds: anywhere within one is right.
+        let (earliest, latest) = (wall.0.saturating_mul(1_000), wall.0.saturating_mul(1_000).saturating_add(999));
+        let micros = if free < earliest {
+            free.saturating_add(most.min(earliest - free))
+        } else {
+            free - most.min(free.saturating_sub(latest))
+        };
+        Self { micros }
+    }
+}
+
 /// As in the file: `250ms`, `1.5s`, `30s`, `15m`, `24h`; `1m 30s` where one unit is not enough.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,5 +99,40 @@ impl fmt::Display for Millis {
                 m => write!(f, "{}h {m}m", ms / 3_600_000),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Steady, Timestamp};
+    use std::time::Duration;
+
+    /// Seconds that a steady clock shows after each real second of ten, where the wall clock is off by so many milliseconds.
+    fn ten_seconds(off: i64) -> Vec<u64> {
+        let mut clock = Steady::at(Timestamp(1_000_000_000));
+        let shown = (1..=10_000_u64).filter_map(|ms| {
+            let wall = Timestamp((1_000_000_000 + ms).saturating_add_signed(off));
+            clock = clock.after(Duration::from_millis(1), wall);
+            (ms % 1_000 == 0).then(|| clock.now().0 - 1_000_000_000)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_makes_it_only_a_little_slower_or_faster() {
+        let exact: Vec<u64> = (1..=10).map(|second| 1_000 * second).collect();
+        assert_eq!(ten_seconds(0), exact);
+        assert_eq!(ten_seconds(-3_600_000), exact.iter().map(|ms| ms * 9 / 10).collect::<Vec<_>>());
+        assert_eq!(ten_seconds(900_000), exact.iter().map(|ms| ms * 11 / 10).collect::<Vec<_>>());
+        // A small difference is gone soon, and it stays with the wall clock.
+        assert_eq!(ten_seconds(300)[2..], [3_300, 4_300, 5_300, 6_300, 7_300, 8_300, 9_300, 10_300]);
+        assert_eq!(ten_seconds(-300)[3..], [3_700, 4_700, 5_700, 6_700, 7_700, 8_700, 9_700]);
+    }
+
+    #[test]
+    fn it_never_goes_back() {
+        let clock = Steady::at(Timestamp(5));
+        let later = clock.after(Duration::ZERO, Timestamp(0));
+        assert_eq!((later, later.after(Duration::MAX, Timestamp(u64::MAX)).now() >= later.now()), (clock, true));
     }
 }

@@ -25,6 +25,31 @@ pub struct Window {
     pub cells: Vec<Cell>,
     /// Requests that the router failed by itself: no backend to send them to.
     pub unserved: u64,
+    /// The same requests by when they were admitted, of canary and stable while both have a share.
+    #[serde(default)]
+    pub cohorts: Vec<Cohort>,
+    /// Whether more clients have failed than are remembered: what they repeat is not told from what they do first.
+    #[serde(default)]
+    pub clients_forgotten: bool,
+}
+
+/// The requests of one version that were admitted within about a second, and what a window saw become of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cohort {
+    /// Rises with time.
+    pub number: u64,
+    /// Whether they are the canary's; else stable's.
+    pub canary: bool,
+    /// Requests admitted in this window.
+    pub routed: u64,
+    /// Requests whose answer began well in this window, or that ended without: each is counted once.
+    pub heard: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests that the client broke off.
+    pub gone: u64,
+    /// Sparse histogram of those that were answered: (bucket, count).
+    pub latency: Vec<(u8, u64)>,
 }
 
 /// The counts of one instance in one window.
@@ -71,7 +96,40 @@ impl Failures {
     /// All kinds together.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.status + self.timeout + self.refused + self.reset
+        self.status.saturating_add(self.timeout).saturating_add(self.refused).saturating_add(self.reset)
+    }
+}
+
+/// A count above this in one window is nonsense, and sums of what is below cannot overflow.
+pub const ABSURD: u64 = davy_judge::ABSURD;
+
+/// More cells or cohorts than this in one window are nonsense.
+const MOST: usize = 100_000;
+
+impl Window {
+    /// Whether its counts can be true, one by one and together.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        let histogram = |latency: &[(u8, u64)]| {
+            latency.iter().all(|(bucket, count)| usize::from(*bucket) < BUCKETS && *count <= ABSURD)
+        };
+        let cell = |cell: &Cell| {
+            let Cell { routed, answered, failures, repeated, client_gone, slow, latency, .. } = cell;
+            let all = [routed, answered, client_gone].into_iter().all(|count| *count <= ABSURD);
+            let failed = failures.total();
+            all && failed <= *answered && *repeated <= failed && slow <= answered && histogram(latency)
+        };
+        let cohort = |cohort: &Cohort| {
+            let counts = [cohort.routed, cohort.heard, cohort.failed, cohort.gone];
+            counts.into_iter().all(|count| count <= ABSURD) && histogram(&cohort.latency)
+        };
+        // Each count is checked before they are added up: 2^64 is far above what so many of them come to.
+        let total = |of: fn(&Cell) -> u64| self.cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(of(cell)));
+        self.cells.len().max(self.cohorts.len()) <= MOST
+            && self.unserved <= ABSURD
+            && self.cells.iter().all(cell)
+            && self.cohorts.iter().all(cohort)
+            && total(|cell| cell.routed).max(total(|cell| cell.answered)) <= ABSURD
     }
 }
 

@@ -2,7 +2,7 @@
 //! database is locked.
 
 use crate::{
-    clock::now,
+    clock::wall,
     deed::{Deed, Role},
     ledger::Ledger,
     store::Change,
@@ -216,7 +216,7 @@ impl Access {
         let token = found.ok_or(Rejected::Unknown)?;
         match (token.revoked, token.expires) {
             (Some(_), _) => Err(Rejected::Revoked { name: token.name }),
-            (None, Some(at)) if at <= now() => Err(Rejected::Expired { name: token.name }),
+            (None, Some(at)) if at <= wall() => Err(Rejected::Expired { name: token.name }),
             _ => {
                 let actor = Actor::new(token.name);
                 Ok(Caller { actor, role: token.role, environments: token.environments, hash })
@@ -242,7 +242,7 @@ impl Access {
             return Err(Error::never(tried, "the record of tokens was changed").hint(hint));
         }
         let _turn = self.turn.lock().await;
-        let at = now();
+        let at = wall();
         let active = |token: &Token| token.revoked.is_none() && token.expires.is_none_or(|end| end > at);
         if self.list().iter().any(|token| token.name == name && active(token)) {
             let hint = format!("give it another name, or `davy token revoke {name}` first");

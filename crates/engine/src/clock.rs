@@ -2,7 +2,10 @@
 
 use davy_core::{Millis, Timestamp};
 use std::{
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::time::Instant;
@@ -13,10 +16,36 @@ use tokio::time::Instant;
 pub fn now() -> Timestamp {
     static BEGAN: OnceLock<(Timestamp, Instant)> = OnceLock::new();
     let (then, began) = BEGAN.get_or_init(|| (wall(), Instant::now()));
-    then.plus(Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)))
+    let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    then.plus(elapsed).plus(Millis(AHEAD.load(Relaxed)))
 }
 
-fn wall() -> Timestamp {
+/// By how many milliseconds this clock is ahead of the wall clock that it began with.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// Goes on from what the journal says has happened already, should that be later: the wall clock was set back while nobody ran.
+pub(crate) fn not_before(at: Timestamp) {
+    AHEAD.fetch_add(at.since(now()).0, Relaxed);
+}
+
+/// The wall clock, which may jump: for what is told to others, such as when a token expires.
+pub(crate) fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{not_before, now};
+    use davy_core::{Millis, Timestamp};
+
+    #[test]
+    fn it_goes_on_from_what_has_happened_and_never_back() {
+        let ahead = now().plus(Millis::seconds(3_600));
+        not_before(ahead);
+        let after = now();
+        assert!(after >= ahead && after < ahead.plus(Millis::seconds(600)));
+        not_before(Timestamp(1));
+        assert!(now() >= after);
+    }
 }

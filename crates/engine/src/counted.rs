@@ -1,7 +1,7 @@
 //! From a batch to what the judge is given of it: the same whenever it is done.
 
 use davy_core::{Cell, Role, Window};
-use davy_judge::{Counts, Details, Instance, Latencies, Pair};
+use davy_judge::{Cohort, Counts, Details, Instance, Latencies, Pair};
 use std::collections::BTreeMap;
 
 /// A window's counts by role, and what else is known of it.
@@ -11,6 +11,8 @@ pub(crate) struct Counted {
     stable: Vec<(u8, u64)>,
     slow: Pair,
     instances: Vec<Instance>,
+    cohorts: Vec<Cohort>,
+    clients_forgotten: bool,
 }
 
 impl Counted {
@@ -28,6 +30,8 @@ impl Counted {
             stable: latency(window, Role::Stable),
             slow: Pair { canary: slow(window, Role::Canary), stable: slow(window, Role::Stable) },
             instances: window.cells.iter().filter(|cell| is_evidence(cell)).map(instance).collect(),
+            cohorts: window.cohorts.iter().map(cohort).collect(),
+            clients_forgotten: window.clients_forgotten,
         }
     }
 
@@ -37,6 +41,8 @@ impl Counted {
             latency: Some(Latencies { canary: &self.canary, stable: &self.stable }),
             slow: Some(self.slow),
             instances: &self.instances,
+            cohorts: &self.cohorts,
+            clients_forgotten: self.clients_forgotten,
         }
     }
 }
@@ -52,18 +58,24 @@ fn cells(window: &Window, role: Role) -> impl Iterator<Item = &Cell> {
 fn counts(cell: &Cell) -> Counts {
     Counts {
         // Given up by the client is an end too: what is admitted and has not ended is in flight.
-        n: cell.answered + cell.client_gone,
+        n: cell.answered.saturating_add(cell.client_gone),
         x: cell.failures.total(),
         admitted: cell.routed,
         repeated: cell.repeated,
     }
 }
 
+fn cohort(of: &davy_core::Cohort) -> Cohort {
+    let davy_core::Cohort { number, canary, routed, heard, failed, gone, latency } = of.clone();
+    Cohort { number, canary, admitted: routed, heard, failed, gone, latency }
+}
+
 /// The histograms of a role's instances, added up.
 fn latency(window: &Window, role: Role) -> Vec<(u8, u64)> {
     let mut sum: BTreeMap<u8, u64> = BTreeMap::new();
     for (bucket, count) in cells(window, role).flat_map(|cell| &cell.latency) {
-        *sum.entry(*bucket).or_default() += count;
+        let sum: &mut u64 = sum.entry(*bucket).or_default();
+        *sum = sum.saturating_add(*count);
     }
     sum.into_iter().collect()
 }
@@ -115,6 +127,8 @@ mod tests {
                 cell(Role::Mirrored, "c-1", 50, 50, &[(117, 50)]),
             ],
             unserved: 0,
+            cohorts: Vec::new(),
+            clients_forgotten: false,
         };
         let counted = Counted::of(&window);
         assert_eq!(counted.counts.canary, Counts { n: 17, x: 1, admitted: 19, repeated: 0 });

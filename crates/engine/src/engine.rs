@@ -1,7 +1,7 @@
 //! The engine: every service's reconciler, and what people and pages may ask of them.
 
 use crate::{
-    clock::now,
+    clock::{not_before, now},
     past::{Known, RELEASES, Service, Summary},
     rate::{self, Rate},
     reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
@@ -136,6 +136,7 @@ impl Engine {
         let (services, past) = Default::default();
         let engine = Self { ports, services, past, written: watch::Sender::new(0) };
         engine.past.read(&*engine.ports.journal).await?;
+        not_before(engine.past.now().latest());
         let services: Vec<_> =
             engine.past.now().services().map(|(key, service)| (key.clone(), service.clone())).collect();
         for (key, service) in services {

@@ -1,12 +1,17 @@
 //! From windows to stored batches to verdicts: the judge sees exactly what is stored, in the order it is stored.
 
+mod merge;
+#[cfg(test)]
+mod tests;
+
 use crate::counted::Counted;
 use davy_core::{
-    Cell, Failures, Generation, Millis, Role, RolloutId, Timestamp, Weight, Window,
+    Generation, Millis, Role, RolloutId, Timestamp, Weight, Window,
     rollout::{Passes, Request, Rollout, Traffic},
 };
 use davy_judge::{Blindness, Counts, Judge, Verdict};
 use davy_ports::{Batch, Cursor, Interval, Measured, Reading, Tries};
+use merge::merge;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Windows are merged over this time before they are stored and judged.
@@ -19,6 +24,12 @@ const WORDS: usize = 500;
 
 /// So many changes of the weight are remembered.
 const EPOCHS: usize = 32;
+
+/// A window is a moment: one that is longer tells of a clock that jumped or a router that stood still.
+const LONGEST: Millis = Millis::seconds(60);
+
+/// How long after its begin a rollout's first counts may come; else the router's clock is another.
+const FIRST: Millis = Millis::seconds(3_600);
 
 /// Why a batch after a silence is marked.
 const SILENT: &str = "no counts arrived from the router";
@@ -59,6 +70,8 @@ pub(crate) struct Collector {
     open: BTreeMap<Generation, Window>,
     newest: Generation,
     cursor: Option<Cursor>,
+    /// Where the windows of a run of the router end so far.
+    told_to: Option<(String, Timestamp)>,
     gap: Option<String>,
     /// What was read of metrics and is not in a batch yet.
     readings: Vec<Reading>,
@@ -97,6 +110,7 @@ impl Collector {
             open: BTreeMap::new(),
             newest: Generation(0),
             cursor: None,
+            told_to: None,
             gap: None,
             readings: Vec::new(),
             epochs: Vec::new(),
@@ -117,7 +131,7 @@ impl Collector {
             self.count(&batch.window);
             self.remember(&batch.window);
             self.feed(batch);
-            self.number = batch.number;
+            (self.number, self.origin) = (batch.number, batch.origin);
             self.newest = self.newest.max(batch.generation);
             self.cursor = Some(Cursor { boot: batch.window.boot.clone(), sequence: batch.window.sequence });
         }
@@ -136,15 +150,28 @@ impl Collector {
             if cursor.boot == window.boot && window.sequence <= cursor.sequence {
                 return Vec::new();
             }
-            if cursor.boot == window.boot && window.sequence > cursor.sequence + 1 {
-                let lost = window.sequence - cursor.sequence - 1;
+            let lost = window.sequence.saturating_sub(cursor.sequence).saturating_sub(1);
+            if cursor.boot == window.boot && lost > 0 {
                 self.gap = Some(format!("{lost} windows of counts were lost"));
             }
         }
+        if !window.is_plausible() {
+            // Nothing in it is believed, its number neither: what comes next tells whether one is missing.
+            self.fault("the router told counts that cannot be true");
+            return Vec::new();
+        }
         self.cursor = Some(Cursor { boot: window.boot.clone(), sequence: window.sequence });
+        if let Err(why) = self.follows(&window) {
+            self.fault(why);
+            return Vec::new();
+        }
         self.minute.count(&window);
         if window.generation <= self.base {
             return Vec::new();
+        }
+        let is_other = window.from < self.origin || window.from.since(self.origin) > FIRST;
+        if self.number == 0 && self.open.is_empty() && is_other {
+            self.origin = window.from;
         }
         self.count(&window);
         self.remember(&window);
@@ -174,18 +201,20 @@ impl Collector {
 
     /// Judges a closed batch. Called in the order of the numbers.
     pub(crate) fn feed(&mut self, batch: &Batch) {
+        let since = |at: Timestamp| at.since(batch.origin).0;
+        self.observe(batch);
+        // After its counts: a batch that something is missing of says nothing for the canary, however good it looks.
         if let Some(why) = &batch.blind {
             self.judge.blind(if why == SILENT { Blindness::Silence } else { Blindness::Source });
-        }
-        let since = |at: Timestamp| at.since(batch.origin).0;
-        if batch.evidence {
-            self.observe(batch);
         }
         for Measured { metric, seen } in &batch.metrics {
             if let Some(told) = self.metrics.get_mut(usize::from(*metric)) {
                 let blind = seen.as_ref().err().cloned();
                 let (canary, stable) = seen.as_ref().map(|seen| (seen.canary, seen.stable)).unwrap_or_default();
-                let sum = |a: Tries, b: Tries| Tries { of: a.of + b.of, failed: a.failed + b.failed };
+                let sum = |a: Tries, b: Tries| Tries {
+                    of: a.of.saturating_add(b.of),
+                    failed: a.failed.saturating_add(b.failed),
+                };
                 let (canary, stable) = (sum(told.canary, canary), sum(told.stable, stable));
                 *told = MetricSeen { name: std::mem::take(&mut told.name), canary, stable, blind };
             }
@@ -217,7 +246,34 @@ impl Collector {
             canary: counted.counts.canary,
             stable: counted.counts.stable,
         };
-        self.judge.observe_with(&window, &counted.details());
+        if batch.evidence {
+            self.judge.observe_with(&window, &counted.details());
+        } else if !batch.window.cohorts.is_empty() {
+            // Batches of routers that tell no cohorts are judged as they were.
+            self.judge.observe_late(&window, &counted.details());
+        }
+    }
+
+    /// Whether a window's time goes on from the last one's.
+    fn follows(&mut self, window: &Window) -> Result<(), &'static str> {
+        let told_to = self.told_to.take().filter(|(boot, _)| *boot == window.boot).map(|(_, to)| to);
+        // Windows of several epochs end together.
+        let goes_back = window.to <= window.from || told_to.is_some_and(|to| window.to < to);
+        let leaps = window.to.since(window.from) > LONGEST
+            || told_to.is_some_and(|to| window.from.since(to) > LONGEST && self.gap.is_none());
+        let to = if goes_back { told_to } else { Some(window.to) };
+        self.told_to = to.map(|to| (window.boot.clone(), to));
+        match (goes_back, leaps) {
+            (true, _) => Err("the router's clock went back"),
+            (_, true) => Err("the router's clock leapt ahead, or it stood still"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something is wrong with what the router tells: nothing is seen until a sound batch comes, which says so, too.
+    fn fault(&mut self, why: &str) {
+        self.gap = Some(why.to_owned());
+        self.judge.blind(Blindness::Nonsense);
     }
 
     /// Says so if the source has been silent for too long.
@@ -337,9 +393,9 @@ impl Collector {
                 Role::Mirrored => (&mut traffic.mirrored, &mut self.aside),
                 Role::Matched => (&mut traffic.matched, &mut self.aside),
             };
-            *routed += cell.routed;
-            seen.requests += cell.answered;
-            seen.failed += cell.failures.total();
+            *routed = routed.saturating_add(cell.routed);
+            seen.requests = seen.requests.saturating_add(cell.answered);
+            seen.failed = seen.failed.saturating_add(cell.failures.total());
         }
         while self.traffic.len() > 8 {
             self.traffic.pop_first();
@@ -357,9 +413,9 @@ impl Minute {
     fn count(&mut self, window: &Window) {
         let second = window.to.0 / 1_000;
         let original = window.cells.iter().filter(|cell| cell.role != Role::Mirrored);
-        let routed: u64 = original.map(|cell| cell.routed).sum();
+        let routed = original.fold(0_u64, |sum, cell| sum.saturating_add(cell.routed));
         match self.seconds.back_mut() {
-            Some((last, sum)) if *last >= second => *sum += routed,
+            Some((last, sum)) if *last >= second => *sum = sum.saturating_add(routed),
             _ => self.seconds.push_back((second, routed)),
         }
         while self.seconds.front().is_some_and(|(first, _)| first + 60 < second) {
@@ -370,42 +426,7 @@ impl Minute {
     /// Where less than a minute is known, as many as there would have been.
     fn requests(&self) -> Option<u64> {
         let (first, last) = (self.seconds.front()?.0, self.seconds.back()?.0);
-        let sum: u64 = self.seconds.iter().map(|(_, routed)| routed).sum();
+        let sum = self.seconds.iter().fold(0_u64, |sum, (_, routed)| sum.saturating_add(*routed));
         Some(sum.saturating_mul(60) / (last - first + 1))
     }
-}
-
-/// Adds a later window of the same epoch.
-fn merge(into: &mut Window, window: &Window) {
-    into.sequence = window.sequence;
-    into.to = window.to;
-    into.unserved += window.unserved;
-    for cell in &window.cells {
-        let same = |other: &&mut Cell| {
-            other.instance == cell.instance && other.release == cell.release && other.role == cell.role
-        };
-        match into.cells.iter_mut().find(same) {
-            Some(sum) => add(sum, cell),
-            None => into.cells.push(cell.clone()),
-        }
-    }
-}
-
-fn add(sum: &mut Cell, cell: &Cell) {
-    sum.routed += cell.routed;
-    sum.answered += cell.answered;
-    sum.client_gone += cell.client_gone;
-    sum.repeated += cell.repeated;
-    sum.slow += cell.slow;
-    sum.failures = Failures {
-        status: sum.failures.status + cell.failures.status,
-        timeout: sum.failures.timeout + cell.failures.timeout,
-        refused: sum.failures.refused + cell.failures.refused,
-        reset: sum.failures.reset + cell.failures.reset,
-    };
-    let mut latency: BTreeMap<u8, u64> = sum.latency.iter().copied().collect();
-    for (bucket, count) in &cell.latency {
-        *latency.entry(*bucket).or_default() += count;
-    }
-    sum.latency = latency.into_iter().collect();
 }

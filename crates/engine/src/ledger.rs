@@ -1,7 +1,7 @@
 //! The deeds in memory, so that who may do what is known while the database is locked, and the one way to add to them.
 
 use crate::{
-    clock::now,
+    clock::wall,
     deed::{Deed, DeedRecord},
     engine::Engine,
     store::{Change, Store},
@@ -60,7 +60,7 @@ impl Ledger {
     /// # Errors
     /// As of every append; then nothing was changed.
     pub async fn write(&self, by: &Actor, change: Change) -> Result<(), JournalError> {
-        let written = self.store.change(now(), by, change).await?;
+        let written = self.store.change(wall(), by, change).await?;
         self.records.write().unwrap_or_else(PoisonError::into_inner).extend(written);
         Ok(())
     }

@@ -43,6 +43,7 @@ const PAGE: usize = 200;
 #[derive(Debug, Default)]
 pub struct Past {
     sequence: u64,
+    latest: Timestamp,
     /// Streams that cannot be read, and why.
     damaged: BTreeMap<ServiceKey, String>,
     services: BTreeMap<ServiceKey, (Service, Vec<Summary>)>,
@@ -147,6 +148,11 @@ impl Past {
         }
     }
 
+    /// When the latest event happened.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
     /// Every service whose stream can be read.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
         let whole = self.services.iter().filter(|(key, _)| !self.damaged.contains_key(key));
@@ -200,6 +206,7 @@ impl Past {
 
     /// Adds the next event of its stream, if it is not known yet.
     pub(crate) fn add(&mut self, record: &Record) {
+        self.latest = self.latest.max(record.entry.at);
         let (key, at) = (&record.stream, record.entry.at);
         let (Service { state, position, sequence }, summaries) = self.services.entry(key.clone()).or_default();
         if record.position <= *position {

@@ -98,7 +98,7 @@ impl Guard {
             if self.found.get().is_none() {
                 let cuts = self.judge.cuts(&self.book());
                 if let Some(finding) = self.judge.search(&cuts, self.frozen.get()) {
-                    self.found.set((crate::held::now(), finding)).ok();
+                    self.found.set((crate::clock::now(), finding)).ok();
                     self.alarm.notify_one();
                 }
             }

@@ -3,6 +3,7 @@
 //! they are.
 
 use crate::{
+    clock,
     held::{Held, Holder},
     sticky::{Failed, Key},
     table::Table,
@@ -26,6 +27,9 @@ pub(crate) struct Handed {
     pub unhealthy: Vec<SocketAddr>,
     /// How many follow.
     pub services: usize,
+    /// What time it is there: windows go on in it.
+    #[serde(default)]
+    pub now: Option<Timestamp>,
 }
 
 /// One service as it is served at that moment.
@@ -40,6 +44,11 @@ pub(crate) struct HandedService {
     closed_at: Timestamp,
     /// Clients that failed, where they stay with a release.
     failed: Vec<u64>,
+    #[serde(default)]
+    clients_forgotten: bool,
+    /// Of the requests admitted last.
+    #[serde(default)]
+    cohort: u32,
     /// How many gateways have guarded its rollout.
     #[serde(default)]
     runs: u32,
@@ -78,10 +87,12 @@ impl Holder {
     /// Hands everything over, and only follows from now on.
     pub(crate) fn hand_over(&mut self) -> (Handed, Vec<HandedService>) {
         self.tick();
+        // From now on the next process numbers the cohorts, and what is admitted here is of none.
         self.follows = true;
         let services: Vec<HandedService> = self.services.values().map(Held::handed).collect();
         let unhealthy = self.health.iter().filter(|(_, healthy)| !healthy.load(Relaxed)).map(|(address, _)| *address);
-        let handed = Handed { boot: self.boot.clone(), unhealthy: unhealthy.collect(), services: services.len() };
+        let (boot, services_count, now) = (self.boot.clone(), services.len(), Some(clock::now()));
+        let handed = Handed { boot, unhealthy: unhealthy.collect(), services: services_count, now };
         (handed, services)
     }
 
@@ -92,6 +103,9 @@ impl Holder {
         key: Key,
         table: Arc<RwLock<Arc<Table>>>,
     ) -> Self {
+        if let Some(now) = handed.now {
+            clock::set(now);
+        }
         let mut holder = Self::open(Vec::new(), handed.boot, key, table);
         for address in handed.unhealthy {
             holder.health.insert(address, Arc::new(AtomicBool::new(false)));
@@ -105,7 +119,8 @@ impl Holder {
                 held.windows = service.windows;
                 held.sequence = service.sequence;
                 held.closed_at = service.closed_at;
-                held.failed = Arc::new(Failed::of(service.failed));
+                held.failed = Arc::new(Failed::of(service.failed, service.clients_forgotten));
+                held.cohort = service.cohort.saturating_add(1);
                 held.runs = service.runs.saturating_add(1);
                 held.cut = service.cut;
             }
@@ -137,7 +152,7 @@ impl Holder {
 
     /// Nobody controls it any more: every trial falls back.
     pub(crate) fn abandoned(&mut self) {
-        let lapsed = Mode::Fallback { cause: FallbackCause::Lapse, at: crate::held::now() };
+        let lapsed = Mode::Fallback { cause: FallbackCause::Lapse, at: clock::now() };
         for held in self.services.values_mut() {
             if held.snapshot.lease.is_some() && held.mode == Mode::Split {
                 held.mode = lapsed.clone();
@@ -150,21 +165,20 @@ impl Holder {
     pub(crate) fn counted(&self, told: &mut BTreeMap<ServiceKey, u64>) -> Vec<Counted> {
         let services = self.services.iter().map(|(key, held)| {
             let last = told.insert(key.clone(), held.sequence).unwrap_or(0);
-            let is_new =
-                |window: &&Window| window.sequence > last && !(window.cells.is_empty() && window.unserved == 0);
+            let is_new = |window: &&Window| {
+                window.sequence > last
+                    && !(window.cells.is_empty() && window.cohorts.is_empty() && window.unserved == 0)
+            };
             let windows = held.windows.iter().filter(is_new).cloned().collect();
             Counted::Service { key: key.clone(), windows, in_flight: held.under_way() }
         });
         services.collect()
     }
 
-    /// Takes the counts of a process that follows for its own.
+    /// Takes the counts of a process that follows for its own: they are told with the next window, in its time.
     pub(crate) fn absorb(&mut self, of: u64, key: &ServiceKey, windows: Vec<Window>, in_flight: Vec<InFlight>) {
         let Some(held) = self.services.get_mut(key) else { return };
-        for window in windows {
-            held.sequence += 1;
-            held.windows.push_back(Window { boot: self.boot.clone(), sequence: held.sequence, ..window });
-        }
+        held.absorbed.extend(windows);
         held.followed.insert(of, in_flight);
     }
 
@@ -190,6 +204,8 @@ impl Held {
             sequence: self.sequence,
             closed_at: self.closed_at,
             failed: self.failed.names(),
+            clients_forgotten: self.failed.forgotten(),
+            cohort: self.cohort,
             runs: self.runs,
             cut: self.cut.clone(),
         }

@@ -2,7 +2,8 @@
 
 use crate::{
     aside::Aside,
-    count::{Counter, Traffic},
+    clock::now,
+    count::{Cohorts, Counter, Traffic},
     cut::is_given,
     disk::{Stored, Writing},
     guard::Guard,
@@ -22,12 +23,14 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 use tokio::sync::{Notify, watch};
 
 /// Windows kept for a controller that comes back: 90 s of 100 ms.
 const KEPT: usize = 900;
+/// Requests admitted within this time are one cohort.
+const COHORT: Millis = Millis::seconds(1);
 /// Windows in one answer: what was kept for long is told in parts, which neither side has to hold as a whole.
 pub(crate) const AT_ONCE: usize = 50;
 
@@ -71,6 +74,11 @@ pub(crate) struct Held {
     pub windows: VecDeque<Window>,
     pub sequence: u64,
     pub closed_at: Timestamp,
+    /// The number of the requests that are admitted now, and since when.
+    pub cohort: u32,
+    cohort_since: Timestamp,
+    /// What processes that follow have counted since the last window.
+    pub absorbed: Vec<Window>,
 }
 
 /// The counters of requests routed under one generation in one mode.
@@ -78,11 +86,6 @@ struct Epoch {
     generation: Generation,
     weight: Weight,
     counters: Vec<Arc<Counter>>,
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Holder {
@@ -143,6 +146,9 @@ impl Holder {
             windows: VecDeque::new(),
             sequence: 0,
             closed_at: now(),
+            cohort: 1,
+            cohort_since: now(),
+            absorbed: Vec::new(),
         });
         if held.snapshot.rollout != snapshot.rollout {
             held.failed = Arc::default();
@@ -326,6 +332,7 @@ impl Holder {
             let weight = canary.map_or(Weight::NONE, |target| target.weight);
             let weight = if fallen { Weight::NONE } else { weight };
             let watch = if fallen { None } else { held.watch(weight, &self.alarm, self.follows) };
+            let cohort = held.admits(self.follows);
             let is_apart = !held.snapshot.matches.is_empty() || held.snapshot.mirror.is_some();
             let mut counters = Vec::new();
             let mut until = 0_u16;
@@ -344,7 +351,8 @@ impl Holder {
                     let count = |role, watch| {
                         let (release, instance) = (target.release.clone(), backend.id.clone());
                         let counter = Counter::new(release, role, instance, in_flight.clone());
-                        Arc::new(counter.slow_over(held.snapshot.slow_over).watched(watch))
+                        let counter = counter.slow_over(held.snapshot.slow_over).watched(watch);
+                        Arc::new(counter.in_cohort(cohort))
                     };
                     let counter = count(target.role, watch.clone());
                     counters.push(counter.clone());
@@ -392,7 +400,7 @@ impl Holder {
         }
         let to = now();
         for (key, held) in &mut self.services {
-            held.close(key, &self.boot, to);
+            held.close(key, &self.boot, to, self.follows);
         }
     }
 
@@ -427,11 +435,21 @@ impl Held {
         Some(Aside { canary, matches: matches.clone(), mirror: *mirror, sticky })
     }
 
-    fn close(&mut self, key: &ServiceKey, boot: &str, to: Timestamp) {
+    /// The cohort of what is admitted now; 0, of none, where nobody asks when requests were admitted.
+    fn admits(&self, follows: bool) -> u32 {
+        let is_trial = self.snapshot.serve.iter().any(|target| target.role == Role::Canary);
+        if is_trial && !follows { self.cohort } else { 0 }
+    }
+
+    fn close(&mut self, key: &ServiceKey, boot: &str, to: Timestamp, follows: bool) {
         // A guard may ask for it twice in a millisecond: a window has a duration.
-        let to = if to == self.closed_at { to.plus(Millis(1)) } else { to };
+        let to = to.max(self.closed_at.plus(Millis(1)));
         let from = std::mem::replace(&mut self.closed_at, to);
         let last = self.epochs.len().saturating_sub(1);
+        if to.since(self.cohort_since) >= COHORT {
+            (self.cohort, self.cohort_since) = (self.cohort.saturating_add(1), to);
+        }
+        let next = self.admits(follows);
         let mut unserved = self.unserved.swap(0, Relaxed);
         let mut closed = Vec::new();
         self.epochs = std::mem::take(&mut self.epochs)
@@ -440,18 +458,38 @@ impl Held {
             .filter_map(|(index, epoch)| {
                 // Taken before its counts: whoever held a counter then has counted by the next time.
                 let used = epoch.counters.iter().any(|counter| Arc::strong_count(counter) > 1);
-                let cells: Vec<_> = epoch.counters.iter().filter_map(|counter| counter.take()).collect();
-                if index == last || !cells.is_empty() {
+                let mut told = Cohorts::new();
+                let take = |counter: &Arc<Counter>| counter.take(next, &mut told);
+                let cells: Vec<_> = epoch.counters.iter().filter_map(take).collect();
+                // Of requests that are compared with nothing nobody asks when they were admitted.
+                let is_shared = Weight::NONE < epoch.weight && epoch.weight < Weight::ALL;
+                let cohorts: Vec<_> = told.into_values().filter(|_| is_shared).collect();
+                if index == last || !cells.is_empty() || !cohorts.is_empty() {
                     let unserved = if index == last { std::mem::take(&mut unserved) } else { 0 };
-                    closed.push((epoch.generation, epoch.weight, cells, unserved));
+                    closed.push((epoch.generation, epoch.weight, cells, unserved, cohorts));
                 }
                 (index == last || used).then_some(epoch)
             })
             .collect();
-        for (generation, weight, cells, unserved) in closed {
+        let clients_forgotten = self.failed.forgotten();
+        let own = closed.into_iter().map(|(generation, weight, cells, unserved, cohorts)| Window {
+            key: key.clone(),
+            boot: boot.to_owned(),
+            sequence: 0,
+            generation,
+            weight,
+            from,
+            to,
+            cells,
+            unserved,
+            cohorts,
+            clients_forgotten,
+        });
+        let absorbed = std::mem::take(&mut self.absorbed);
+        let absorbed = absorbed.into_iter().map(|window| Window { boot: boot.to_owned(), from, to, ..window });
+        for window in absorbed.chain(own) {
             self.sequence += 1;
-            let (key, boot, sequence) = (key.clone(), boot.to_owned(), self.sequence);
-            self.windows.push_back(Window { key, boot, sequence, generation, weight, from, to, cells, unserved });
+            self.windows.push_back(Window { sequence: self.sequence, ..window });
         }
         while self.windows.len() > KEPT {
             self.windows.pop_front();

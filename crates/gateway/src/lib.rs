@@ -6,6 +6,7 @@ mod acme;
 mod aside;
 mod certificates;
 mod client;
+mod clock;
 mod connection;
 mod control;
 mod count;

@@ -4,12 +4,13 @@ use crate::{
     access::Log,
     acme::{self, Acme},
     certificates::Certificates,
+    clock,
     control::Shared,
     disk::Disk,
     frame::Hello,
     handover::{self, Offer, Sockets},
     health,
-    held::{self, Holder},
+    held::Holder,
     keeper,
     limits::{Gate, Limits},
     listen::{self, Listening},
@@ -114,7 +115,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let holder = match taken {
         Some((handed, services)) => Holder::take_over(handed, services, key, table.clone()),
         None => {
-            let boot = format!("{:x}-{:x}", std::process::id(), held::now().0);
+            let boot = format!("{:x}-{:x}", std::process::id(), clock::now().0);
             Holder::open(disk.read().map_err(failed("read the snapshots"))?, boot, key, table.clone())
         }
     };

@@ -10,15 +10,18 @@ use hyper::header::HeaderValue;
 use sha2::Sha256;
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// The cookie's name.
 const COOKIE: &str = "davy-client";
 /// How long a client keeps its name: longer than a rollout, in seconds.
 const AGE: u32 = 30 * 24 * 3600;
-/// So many failed clients are remembered; what comes after them counts each time.
-const FAILED: usize = 65_536;
+/// So many failed clients are remembered; what comes after them is taken for a repetition, and said to be.
+pub(crate) const FAILED: usize = 65_536;
 
 /// Signs cookies of this gateway.
 #[derive(Clone)]
@@ -58,17 +61,26 @@ pub(crate) struct Sticky {
 
 /// The clients that had a failure in one rollout.
 #[derive(Debug, Default)]
-pub(crate) struct Failed(Mutex<HashSet<u64>>);
+pub(crate) struct Failed {
+    names: Mutex<HashSet<u64>>,
+    /// Whether there were more than are remembered.
+    forgotten: AtomicBool,
+}
 
 impl Failed {
     /// Those that another process has seen.
-    pub(crate) fn of(names: Vec<u64>) -> Self {
-        Self(Mutex::new(names.into_iter().collect()))
+    pub(crate) fn of(names: Vec<u64>, forgotten: bool) -> Self {
+        Self { names: Mutex::new(names.into_iter().collect()), forgotten: AtomicBool::new(forgotten) }
+    }
+
+    /// Whether there were more than are remembered.
+    pub(crate) fn forgotten(&self) -> bool {
+        self.forgotten.load(Relaxed)
     }
 
     /// Their names.
     pub(crate) fn names(&self) -> Vec<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
 
@@ -95,11 +107,12 @@ pub(crate) struct Client {
 impl Client {
     /// Notes a failure; what is known of those before it.
     pub(crate) fn fails(&self) -> Before {
-        let mut failed = self.failed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.failed.names.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.contains(&self.name) {
             return Before::Failed;
         }
         if failed.len() >= FAILED {
+            self.failed.forgotten.store(true, Relaxed);
             return Before::Unknown;
         }
         failed.insert(self.name);

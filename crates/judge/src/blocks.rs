@@ -54,11 +54,14 @@ impl Block {
         if !self.compares() {
             return true;
         }
-        let share = u128::from(self.weight);
-        let whole = u128::from(WHOLE);
-        let requests = u128::from(self.counts.canary.n) + u128::from(self.counts.stable.n);
-        requests * share * (whole - share) >= u128::from(needed) * whole * whole
+        is_enough(u128::from(self.counts.canary.n) + u128::from(self.counts.stable.n), self.weight, needed)
     }
+}
+
+/// Whether `requests w (1 − w)` has reached `needed`.
+pub(crate) fn is_enough(requests: u128, weight: u16, needed: u64) -> bool {
+    let (share, whole) = (u128::from(weight), u128::from(WHOLE));
+    requests * share * (whole - share) >= u128::from(needed) * whole * whole
 }
 
 /// How the windows now coming were routed.
@@ -94,6 +97,11 @@ pub(crate) fn compares(weight: u16) -> bool {
     0 < weight && weight < WHOLE
 }
 
+/// What `(n_c + n_b) w (1 − w)` of a block must reach where requests fail `cluster` together.
+pub(crate) fn needed(cluster: f64) -> u64 {
+    if cluster > 1.0 { libm::ceil(BLOCK_CLUSTERS * cluster) as u64 } else { BLOCK_REQUESTS }
+}
+
 /// Gathers the windows of one epoch into blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Gathering {
@@ -111,8 +119,7 @@ impl Default for Gathering {
 impl Gathering {
     /// Blocks for requests that fail `cluster` together.
     pub(crate) fn of_clusters(cluster: f64) -> Self {
-        let needed = if cluster > 1.0 { libm::ceil(BLOCK_CLUSTERS * cluster) as u64 } else { BLOCK_REQUESTS };
-        Self { open: None, needed }
+        Self { open: None, needed: needed(cluster) }
     }
 
     /// Drops what is unfinished, and gives it: its epoch is over.

@@ -69,6 +69,9 @@ pub struct Evidence {
     pub duplicates: u64,
     /// Windows ignored because their epoch was over.
     pub late: u64,
+    /// Counts of requests that ended after their epoch was over: in no evidence, but in the harm budget.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub ended_late: Pair,
     /// Windows dropped because they could not be true.
     pub nonsense: u64,
     /// The way on, where the policy leaves the shares to the judge and traffic was seen at the present one.
@@ -88,6 +91,10 @@ pub struct Evidence {
     /// digits: not every reader of JSON keeps all 64 bits of a number.
     #[serde(default, with = "hexadecimal")]
     pub single_instance: Option<u64>,
+}
+
+fn is_nothing(counts: &Pair) -> bool {
+    *counts == Pair::default()
 }
 
 mod hexadecimal {

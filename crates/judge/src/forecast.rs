@@ -35,7 +35,7 @@ pub(crate) fn requests_failing(rate: f64, product: &Product, weight: u16, past: 
     let share = f64::from(weight) / f64::from(WHOLE);
     let n_b = (1.0 - share) / share;
     let growth = product.growth(Sample { n_c: 1.0, x_c: rate, n_b, x_b: n_b * past }, past);
-    let now = product.sums.map(|sum| sum.value());
+    let now = product.now();
     let reached = |requests: f64| ln_mean(std::array::from_fn(|k| now[k] + requests * growth[k])) >= ln_safe;
     let mut high = 1.0;
     while !reached(high) {

@@ -12,12 +12,14 @@ pub(crate) struct Gathered {
     /// Requests that ended and, as failures, those above the latency limit.
     pub(crate) slow: Pair,
     pub(crate) latencies: Option<Histograms>,
+    /// Whether the source tells when requests were admitted.
+    pub(crate) by_admission: bool,
     wants_slow: bool,
 }
 
 impl Gathered {
     pub(crate) fn begin(wants_slow: bool, scale: Option<&Scale>) -> Self {
-        Self { slow: Pair::default(), latencies: scale.map(Histograms::empty), wants_slow }
+        Self { slow: Pair::default(), latencies: scale.map(Histograms::empty), by_admission: false, wants_slow }
     }
 
     /// What of the details the policy asks for; the rest is not looked at.
@@ -28,6 +30,7 @@ impl Gathered {
 
     /// Adds what is known of a window.
     pub(crate) fn add(&mut self, details: &Details<'_>) {
+        self.by_admission |= !details.cohorts.is_empty();
         if let Some(slow) = details.slow {
             self.slow = self.slow.plus(slow);
         }
@@ -38,6 +41,7 @@ impl Gathered {
 
     pub(crate) fn clear(&mut self) {
         self.slow = Pair::default();
+        self.by_admission = false;
         if let Some(latencies) = &mut self.latencies {
             latencies.clear();
         }

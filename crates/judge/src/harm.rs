@@ -60,6 +60,16 @@ impl HarmBudget {
         }
     }
 
+    /// Takes what ended after its epoch was over: it has been harm, and tells nothing apart from chance.
+    pub(crate) fn add_late(&mut self, counts: Pair, slow: Pair) {
+        let harm = |all: Counts, slow| Counts::answered(all.n, harmed(all, slow));
+        let harm = Pair { canary: harm(counts.canary, slow.canary), stable: harm(counts.stable, slow.stable) };
+        match self.budget {
+            Budget::Hard(_) => self.spent.add(harm.canary.x as f64),
+            Budget::Excess(_) => self.exceed(harm),
+        }
+    }
+
     /// Takes one closed block, and the slow requests in it.
     pub(crate) fn add(&mut self, block: &Block, slow: Pair) {
         let harm = Pair {

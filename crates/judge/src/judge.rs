@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::blocks::{Block, Gathering, Order, Route, compares};
+use crate::admission::{self, Place, Proof, Settles};
+use crate::blocks::{self, Block, Gathering, Order, Route, compares};
 use crate::bounds::Ladders;
 use crate::counts::{Pair, WHOLE, Window};
 use crate::details::Details;
@@ -53,7 +54,7 @@ pub struct Judge {
     latencies: Option<Histograms>,
     rollback: Rollback,
     harm: Option<HarmBudget>,
-    product: Option<Product>,
+    proof: Option<Proof>,
     speed: Option<SpeedProof>,
     /// The epoch in which the present weight was entered.
     step_epoch: u64,
@@ -67,6 +68,8 @@ pub struct Judge {
     blocks: u64,
     duplicates: u64,
     late: u64,
+    /// Counts of requests that ended after their epoch.
+    ended_late: Pair,
     nonsense: u64,
     ladders: Ladders,
     honesty: Honesty,
@@ -112,7 +115,7 @@ impl Judge {
             counted_to_ms: 0,
             quiet_since_ms: 0,
             gathering: Gathering::of_clusters(policy.cluster),
-            product: None,
+            proof: None,
             speed: None,
             step_epoch: 0,
             rollout: Pair::default(),
@@ -124,6 +127,7 @@ impl Judge {
             blocks: 0,
             duplicates: 0,
             late: 0,
+            ended_late: Pair::default(),
             nonsense: 0,
             harmful: None,
         }
@@ -176,8 +180,9 @@ impl Judge {
         if window.canary.n > 0 || window.stable.n > 0 {
             self.missing = self.gathered.missing(window, details);
         }
+        self.prove(window, details);
         self.gathered.add(details);
-        self.honesty.see(details.instances, window.to_ms);
+        self.honesty.see(details, window.to_ms);
         if let Some(block) = self.gathering.add(window) {
             self.close(&block);
         }
@@ -240,6 +245,51 @@ impl Judge {
         self.speak(kind, evidence, because)
     }
 
+    /// What the proofs of the step make of requests by when they were admitted.
+    fn prove(&mut self, window: &Window, details: &Details<'_>) {
+        if details.cohorts.is_empty() || !compares(window.weight) {
+            return;
+        }
+        let Window { epoch, weight, to_ms, .. } = *window;
+        let past = past_rate(self.rollout.stable);
+        let place = Place { epoch, weight, to_ms, past, ln_safe: self.policy.ln_safe() };
+        if let Some(proof) = &mut self.proof {
+            proof.take(place, details.cohorts, admission::errors, Settles::Ended);
+        }
+        if let (Some(speed), Some(scale), Some(latencies)) = (&mut self.speed, &self.scale, &self.latencies) {
+            speed.take(place, details.cohorts, latencies, scale);
+        }
+    }
+
+    /// Takes what ended of requests of an epoch that is over, though the judge may not have been given a window of the next one
+    /// yet. Give each such window once: what is given twice is not told apart. It is never evidence, but it settles what a
+    /// proof waits for, and the harm budget counts it. A window that cannot be true is ignored.
+    pub fn observe_late(&mut self, window: &Window, details: &Details<'_>) {
+        let details = &self.gathered.asked(details);
+        let buckets = self.scale.as_ref().map_or(0, Scale::buckets);
+        let is_late = self.route.is_some_and(|route| window.epoch <= route.epoch);
+        let is_sound = window.check().and_then(|()| details.check(window, buckets)).is_ok();
+        if self.harmful.is_some() || !is_late || !is_sound {
+            return;
+        }
+        self.late += 1;
+        if !compares(window.weight) {
+            return;
+        }
+        self.ended_late = self.ended_late.plus(window.pair());
+        let (at_ms, ln_safe) = ((window.epoch, self.counted_to_ms), self.policy.ln_safe());
+        if let Some(proof) = &mut self.proof {
+            proof.take_late(at_ms, ln_safe, details.cohorts, admission::errors, Settles::Ended);
+        }
+        if let (Some(speed), Some(scale)) = (&mut self.speed, &self.scale) {
+            speed.take_late(at_ms, ln_safe, details.cohorts, scale);
+        }
+        if let Some(harm) = &mut self.harm {
+            harm.add_late(window.pair(), details.slow.unwrap_or_default());
+        }
+        self.latch();
+    }
+
     fn enter(&mut self, route: Route, from_ms: u64) {
         let open = self.gathering.drop_open();
         if let Some(harm) = &mut self.harm {
@@ -254,12 +304,12 @@ impl Judge {
             self.step_epoch = route.epoch;
             self.recent.clear();
         }
-        let highest = self.product.as_ref().map_or(0, |product| product.weight);
+        let highest = self.proof.as_ref().map_or(0, |proof| proof.product.weight);
         if compares(route.weight) && route.weight > highest {
             let past = past_rate(self.rollout.stable);
             let product = Product::begin(route.weight, self.policy.margin, past).tempered(self.policy.cluster);
             self.speed = self.scale.as_ref().map(|_| SpeedProof::begin(&product, self.policy.cluster));
-            self.product = Some(product);
+            self.proof = Some(Proof::begin(product, blocks::needed(self.policy.cluster)));
         }
         self.honesty.enter(route.weight);
         self.route = Some(route);
@@ -271,10 +321,10 @@ impl Judge {
             harm.add(block, self.gathered.slow);
         }
         self.close_latencies(block);
-        self.gathered.clear();
-        if let Some(product) = self.product.as_mut().filter(|_| block.compares()) {
-            product.add(block, past_rate(self.rollout.stable), self.policy.ln_safe());
+        if let Some(proof) = self.proof.as_mut().filter(|_| block.compares() && !self.gathered.by_admission) {
+            proof.product.add(block, past_rate(self.rollout.stable), self.policy.ln_safe());
         }
+        self.gathered.clear();
         self.rollout = self.rollout.plus(block.counts);
         self.step = self.step.plus(block.counts);
         self.in_flight.add(block.counts);
@@ -301,7 +351,8 @@ impl Judge {
         else {
             return;
         };
-        if let Some(speed) = self.speed.as_mut().filter(|_| block.compares()) {
+        let by_admission = self.gathered.by_admission;
+        if let Some(speed) = self.speed.as_mut().filter(|_| block.compares() && !by_admission) {
             speed.add(latencies, past, scale, self.policy.ln_safe());
         }
         past.add(latencies);
@@ -349,7 +400,8 @@ impl Judge {
         }
         // At 100 % a person or the proof has let it through already, and nothing is compared any more.
         if weight < WHOLE && evidence.calibration == Calibration::Uncalibrated {
-            return (Kind::Undecided, doubts::uncalibrated());
+            let forgotten = self.honesty.clients_forgotten;
+            return (Kind::Undecided, if forgotten { doubts::clients_forgotten() } else { doubts::uncalibrated() });
         }
         if let Some(sample_ratio) = evidence.sample_ratio.filter(|ratio| weight < WHOLE && ratio.wrong) {
             return (Kind::Undecided, doubts::sample_ratio(&sample_ratio));
@@ -361,6 +413,7 @@ impl Judge {
             Some(Promotion { proven: true, margin, .. }) => match (&evidence.speed, evidence.unheard.first()) {
                 (Some(speed), _) if !speed.proof.proven => (Kind::Undecided, wording::not_proven_quick(speed)),
                 (_, Some(index)) => (Kind::Undecided, wording::unheard(*index)),
+                _ if self.rollback.settles() => (Kind::Undecided, wording::settling()),
                 _ => (Kind::Safe, wording::safe(evidence, margin, &self.policy)),
             },
             Some(errors) => match evidence.speed.filter(|speed| lags(speed, &errors)) {
@@ -415,6 +468,7 @@ impl Judge {
             blocks: self.blocks,
             duplicates: self.duplicates,
             late: self.late,
+            ended_late: self.ended_late,
             nonsense: self.nonsense,
             ramp: self.ramp(),
             bounds: self.ladders.bounds(),
@@ -435,10 +489,10 @@ impl Judge {
     }
 
     fn promotion(&self) -> Option<Promotion> {
-        let product = self.product.as_ref()?;
+        let product = &self.proof.as_ref()?.product;
         let weight = self.compared()?;
         let past = past_rate(self.rollout.stable);
-        Some(self.proof(product, |ln_safe| forecast::requests(product, weight, past, ln_safe)))
+        Some(self.proven(product, |ln_safe| forecast::requests(product, weight, past, ln_safe)))
     }
 
     fn speed_evidence(&self) -> Option<Speed> {
@@ -446,9 +500,9 @@ impl Judge {
         let weight = self.compared()?;
         // A canary as quick as stable is above its threshold as often.
         let past = speed.past(latencies);
-        let forecast = |ln_safe| forecast::requests_failing(past, &speed.product, weight, past, ln_safe);
+        let forecast = |ln_safe| forecast::requests_failing(past, speed.product(), weight, past, ln_safe);
         let thresholds = speed.thresholds_ms(scale).map(|(stable_ms, canary_ms)| Thresholds { canary_ms, stable_ms });
-        Some(Speed { thresholds, counts: speed.counts, proof: self.proof(&speed.product, forecast) })
+        Some(Speed { thresholds, counts: speed.counts(), proof: self.proven(speed.product(), forecast) })
     }
 
     /// The present weight, where it compares.
@@ -462,7 +516,7 @@ impl Judge {
         unheard.map(|(index, _)| index).collect()
     }
 
-    fn proof(&self, product: &Product, requests: impl Fn(f64) -> Option<u64>) -> Promotion {
+    fn proven(&self, product: &Product, requests: impl Fn(f64) -> Option<u64>) -> Promotion {
         let ln_needed = self.policy.ln_safe();
         let forecast = if product.proven { None } else { requests(ln_needed) };
         Promotion {

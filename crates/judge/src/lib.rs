@@ -39,6 +39,7 @@
 struct Readme;
 
 pub mod absolute;
+mod admission;
 mod blocks;
 pub mod bounds;
 mod counts;
@@ -68,7 +69,7 @@ mod wording;
 pub use blocks::{BLOCK_MS, BLOCK_REQUESTS, Block};
 pub use bounds::{Bounds, Difference};
 pub use counts::{ABSURD, Counts, Nonsense, Pair, WHOLE, Window};
-pub use details::{Details, Instance, Latencies};
+pub use details::{Cohort, Details, Instance, Latencies};
 pub use evidence::{Evidence, Harm, Limit, Measure, Metric, Origin, Promotion, Speed, Standing, Thresholds};
 pub use forecast::{Forecast, forecast_requests};
 pub use honesty::{Calibration, SampleRatio};

@@ -116,7 +116,9 @@ pub(crate) struct Product {
     pub(crate) margin: f64,
     /// Whether it has ever reached `1/β`.
     pub(crate) proven: bool,
-    pub(crate) sums: [Sum; FRACTIONS.len()],
+    sums: [Sum; FRACTIONS.len()],
+    /// What the blocks add that are not settled yet, as far as it is certain. See [`crate::admission`].
+    pub(crate) ahead: [f64; FRACTIONS.len()],
     /// How many requests fail together: what every `ln e` is divided by.
     cluster: f64,
 }
@@ -126,7 +128,7 @@ impl Product {
     /// least half of stable's rate so far: nobody can prove less in useful time.
     pub(crate) fn begin(weight: u16, own: Option<f64>, past: f64) -> Self {
         let margin = own.unwrap_or_else(|| f64::max(margin(weight), 0.5 * past));
-        Self { weight, margin, proven: false, sums: Default::default(), cluster: 1.0 }
+        Self { weight, margin, proven: false, sums: Default::default(), ahead: Default::default(), cluster: 1.0 }
     }
 
     /// The same where `cluster` requests fail together.
@@ -161,9 +163,14 @@ impl Product {
         FRACTIONS.map(|fraction| ln_e(sample, past, self.margin, fraction) / self.cluster)
     }
 
+    /// The logarithms of the three products.
+    pub(crate) fn now(&self) -> [f64; FRACTIONS.len()] {
+        std::array::from_fn(|k| self.sums[k].value() + self.ahead[k])
+    }
+
     /// `ln E_prom`, the mean of the three products.
     pub(crate) fn ln_e(&self) -> f64 {
-        ln_mean(self.sums.map(|sum| sum.value()))
+        ln_mean(self.now())
     }
 }
 

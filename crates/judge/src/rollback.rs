@@ -23,6 +23,10 @@ use crate::sum::ln_sum;
 /// Above this weight, in basis points, little of stable is left to compare with, and the limit from its past is frozen.
 const FREEZE_ABOVE: u16 = 7_500;
 
+/// No step is left before so many blocks at its share have had their latencies compared: with a short hold and slow answers there
+/// would be none.
+const COMPARED: u32 = 3;
+
 /// What the evidence says after the last closed block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
@@ -93,6 +97,8 @@ pub(crate) struct Rollback {
     latency: Option<Latency>,
     /// Until then the latencies of this epoch are left out.
     settling_to_ms: u64,
+    /// Blocks of this epoch whose latencies were compared.
+    compared: u32,
     errors: Watch,
     slow: Option<Watch>,
     metrics: Vec<Stream>,
@@ -109,6 +115,7 @@ impl Rollback {
             relative: policy.relative.then(relative),
             latency,
             settling_to_ms: 0,
+            compared: 0,
             errors: Watch::begin(policy.max_error_rate, policy.cluster),
             slow: policy.max_slow.map(|share| Watch::begin(Some(share), policy.cluster)),
             metrics: (0..policy.metrics).map(|_| Stream::begin(policy)).collect(),
@@ -121,6 +128,7 @@ impl Rollback {
 
     /// Traffic is routed anew from `from_ms` on; `past` is what all closed blocks have counted, `latencies` how long it took.
     pub(crate) fn enter(&mut self, weight: u16, from_ms: u64, past: Pair, latencies: Option<&Histograms>) {
+        self.compared = 0;
         if let Some((process, latencies)) = self.latency.as_ref().zip(latencies) {
             self.settling_to_ms = from_ms.saturating_add(settling_ms(latencies, process.scale()));
         }
@@ -147,6 +155,7 @@ impl Rollback {
         {
             latency.add(block.from_ms, block_latencies.canary.buckets(), block_latencies.stable.buckets());
             self.reading.ln_latency = latency.ln_e();
+            self.compared = self.compared.saturating_add(1);
         }
         self.errors.add(block);
         if let Some(watch) = &mut self.slow {
@@ -159,6 +168,11 @@ impl Rollback {
             watch.add(&Block { counts, ..*block });
         }
         self.read();
+    }
+
+    /// Whether latencies are to be compared and hardly were in this epoch.
+    pub(crate) fn settles(&self) -> bool {
+        self.latency.is_some() && self.compared < COMPARED
     }
 
     /// The stream of a metric of the user.

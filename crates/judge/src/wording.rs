@@ -351,6 +351,12 @@ pub(crate) fn not_proven_quick(speed: &Speed) -> String {
     )
 }
 
+pub(crate) fn settling() -> String {
+    "Undecided: it fails no more than the margin allows, and how long it takes is not known yet: the slow answers at this share are \
+     still to come."
+        .to_owned()
+}
+
 pub(crate) fn unheard(index: u8) -> String {
     format!(
         "Undecided: metric {} has not counted a trial of the canary at this weight; what is not measured is not healthy.",

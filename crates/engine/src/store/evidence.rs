@@ -6,14 +6,16 @@
 
 use super::chain::{Hash, Hasher, hex};
 use davy_core::{
-    Cell, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey, ServiceName,
-    Timestamp, Weight, Window, rollout::Batches,
+    Cell, Cohort, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey,
+    ServiceName, Timestamp, Weight, Window, rollout::Batches,
 };
 use davy_ports::{Batch, Interval, Measured, Tries};
 
 const FORMAT: u8 = 1;
 /// The same, and what was read of metrics after it. Batches without any stay in the first format.
 const WITH_METRICS: u8 = 2;
+/// The same, and after it what a window tells besides its cells.
+const WITH_COHORTS: u8 = 3;
 const BATCH: &[u8] = b"davy journal 1, batch";
 const BATCHES: &[u8] = b"davy journal 1, batches";
 
@@ -27,14 +29,50 @@ type WrittenWithMetrics = (u8, Generation, Weight, Timestamp, bool, Option<Strin
 /// Which one, and why nothing is known of it; else epoch, weight, from, to, the canary's tries and failures, and stable's.
 type WrittenMetric = (u8, Option<String>, Vec<u64>);
 
+type WrittenWithCohorts = (
+    u8,
+    Generation,
+    Weight,
+    Timestamp,
+    bool,
+    Option<String>,
+    WrittenWindow,
+    Vec<WrittenMetric>,
+    Vec<WrittenCohort>,
+    bool,
+);
+/// Number, whether the canary's, then routed, heard, failed, gone, and the histogram.
+type WrittenCohort = (u64, bool, [u64; 4], Vec<u64>);
+
 /// The bytes that are stored and digested.
 pub(super) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
     // Taken apart by name: a new field does not compile until it is stored.
     let Batch { rollout: _, number: _, generation, weight, origin, window, evidence, blind, metrics } = batch.clone();
-    let Window { key, boot, sequence, generation: epoch, weight: configured, from, to, cells, unserved } = window;
+    let Window {
+        key,
+        boot,
+        sequence,
+        generation: epoch,
+        weight: configured,
+        from,
+        to,
+        cells,
+        unserved,
+        cohorts,
+        clients_forgotten,
+    } = window;
     let ServiceKey { service, environment } = key;
     let cells: Vec<WrittenCell> = cells.into_iter().map(write_cell).collect();
     let window = (environment, service, boot, sequence, epoch, configured, from, to, unserved, cells);
+    if !cohorts.is_empty() || clients_forgotten {
+        let metrics = metrics.into_iter().map(write_metric).collect();
+        let cohorts = cohorts.into_iter().map(write_cohort).collect();
+        let head = (WITH_COHORTS, generation, weight, origin, evidence, blind, window);
+        let (format, generation, weight, origin, evidence, blind, window) = head;
+        let written: WrittenWithCohorts =
+            (format, generation, weight, origin, evidence, blind, window, metrics, cohorts, clients_forgotten);
+        return serde_json::to_string(&written);
+    }
     if metrics.is_empty() {
         let written: Written = (FORMAT, generation, weight, origin, evidence, blind, window);
         return serde_json::to_string(&written);
@@ -76,27 +114,57 @@ fn read_metric((metric, why, counts): WrittenMetric) -> Result<Measured, String>
 fn write_cell(cell: Cell) -> WrittenCell {
     let Cell { release, role, instance, routed, answered, failures, repeated, client_gone, slow, latency } = cell;
     let Failures { status, timeout, refused, reset } = failures;
-    let latency = latency.into_iter().flat_map(|(bucket, count)| [u64::from(bucket), count]).collect();
+    let latency = flat(latency);
     let mut failures = vec![status, timeout, refused, reset];
     failures.extend((repeated + slow > 0).then_some(repeated));
     failures.extend((slow > 0).then_some(slow));
     (release, role, instance, routed, answered, failures, client_gone, latency)
 }
 
+fn write_cohort(Cohort { number, canary, routed, heard, failed, gone, latency }: Cohort) -> WrittenCohort {
+    (number, canary, [routed, heard, failed, gone], flat(latency))
+}
+
+fn read_cohort((number, canary, [routed, heard, failed, gone], latency): WrittenCohort) -> Result<Cohort, String> {
+    Ok(Cohort { number, canary, routed, heard, failed, gone, latency: pairs(&latency)? })
+}
+
+/// Bucket and count in turn.
+fn flat(latency: Vec<(u8, u64)>) -> Vec<u64> {
+    latency.into_iter().flat_map(|(bucket, count)| [u64::from(bucket), count]).collect()
+}
+
+fn pairs(flat: &[u64]) -> Result<Vec<(u8, u64)>, String> {
+    let mut latency = Vec::with_capacity(flat.len() / 2);
+    for pair in flat.chunks(2) {
+        match *pair {
+            [bucket, count] => latency.push((u8::try_from(bucket).map_err(|error| error.to_string())?, count)),
+            _ => return Err("a histogram has a bucket without a count".to_owned()),
+        }
+    }
+    Ok(latency)
+}
+
 /// What was written, or why it cannot be read.
 pub(super) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, String> {
     let format = bytes.trim_start_matches('[').split(',').next().unwrap_or_default();
     let damaged = |error: serde_json::Error| error.to_string();
-    let (generation, weight, origin, evidence, blind, window, metrics) = match format {
+    let none = (Vec::new(), false);
+    let (generation, weight, origin, evidence, blind, window, metrics, (cohorts, clients_forgotten)) = match format {
         "1" => {
             let written: Written = serde_json::from_str(bytes).map_err(damaged)?;
             let (_, generation, weight, origin, evidence, blind, window) = written;
-            (generation, weight, origin, evidence, blind, window, Vec::new())
+            (generation, weight, origin, evidence, blind, window, Vec::new(), none)
         }
         "2" => {
             let written: WrittenWithMetrics = serde_json::from_str(bytes).map_err(damaged)?;
             let (_, generation, weight, origin, evidence, blind, window, metrics) = written;
-            (generation, weight, origin, evidence, blind, window, metrics)
+            (generation, weight, origin, evidence, blind, window, metrics, none)
+        }
+        "3" => {
+            let written: WrittenWithCohorts = serde_json::from_str(bytes).map_err(damaged)?;
+            let (_, generation, weight, origin, evidence, blind, window, metrics, cohorts, forgotten) = written;
+            (generation, weight, origin, evidence, blind, window, metrics, (cohorts, forgotten))
         }
         _ => return Err(format!("it is written in format {format:?}, which this version does not know")),
     };
@@ -104,7 +172,20 @@ pub(super) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, Str
     let (environment, service, boot, sequence, epoch, configured, from, to, unserved, cells) = window;
     let cells = cells.into_iter().map(read_cell).collect::<Result<_, _>>()?;
     let key = ServiceKey { service, environment };
-    let window = Window { key, boot, sequence, generation: epoch, weight: configured, from, to, cells, unserved };
+    let cohorts = cohorts.into_iter().map(read_cohort).collect::<Result<_, _>>()?;
+    let window = Window {
+        key,
+        boot,
+        sequence,
+        generation: epoch,
+        weight: configured,
+        from,
+        to,
+        cells,
+        unserved,
+        cohorts,
+        clients_forgotten,
+    };
     let rollout = RolloutId::new(rollout);
     Ok(Batch { rollout, number, generation, weight, origin, window, evidence, blind, metrics })
 }
@@ -118,13 +199,7 @@ fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
         _ => return Err("failures are not of four kinds".to_owned()),
     };
     let failures = Failures { status, timeout, refused, reset };
-    let mut latency = Vec::with_capacity(flat.len() / 2);
-    for pair in flat.chunks(2) {
-        match *pair {
-            [bucket, count] => latency.push((u8::try_from(bucket).map_err(|error| error.to_string())?, count)),
-            _ => return Err("a histogram has a bucket without a count".to_owned()),
-        }
-    }
+    let latency = pairs(&flat)?;
     Ok(Cell { release, role, instance, routed, answered, failures, repeated, client_gone, slow, latency })
 }
 
@@ -221,6 +296,17 @@ mod tests {
     }
 
     #[test]
+    fn format_3_is_frozen() {
+        let text = r#"[3,7,500,1000,true,null,["production","logo","b",3,7,500,1000,2000,0,[]],[],[[12,true,[10,9,2,1],[0,5,117,2]],[12,false,[90,90,0,0],[]]],true]"#;
+        let batch = read("rollout", 12, text).unwrap();
+        assert_eq!(write(&batch).unwrap(), text);
+        let Window { cohorts, clients_forgotten, .. } = &batch.window;
+        assert!(*clients_forgotten && cohorts[0].canary && cohorts[1].routed == 90);
+        assert_eq!((cohorts[0].failed, &cohorts[0].latency[..]), (2, &[(0, 5), (117, 2)][..]));
+        assert!(read("rollout", 12, &text.replace("[0,5,117,2]", "[0,5,117]")).is_err());
+    }
+
+    #[test]
     fn slow_answers_come_last_and_only_where_there_are_any() {
         for (counts, failed) in [((0, 0), "[1,0,0,0]"), ((1, 0), "[1,0,0,0,1]"), ((0, 3), "[1,0,0,0,0,3]")] {
             let text = format!(
@@ -235,7 +321,7 @@ mod tests {
 
     #[test]
     fn another_format_is_refused() {
-        assert!(read("rollout", 1, "[3,{}]").unwrap_err().contains("format \"3\""));
+        assert!(read("rollout", 1, "[4,{}]").unwrap_err().contains("format \"4\""));
         assert!(read("rollout", 1, "[2,{}]").is_err());
         assert!(read("rollout", 1, "").is_err());
         assert!(read("rollout", 1, "[1,7").is_err());

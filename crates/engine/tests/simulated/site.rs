@@ -315,6 +315,8 @@ impl Site {
             to,
             cells,
             unserved,
+            cohorts: Vec::new(),
+            clients_forgotten: false,
         });
         if self.windows.len() > KEPT {
             self.windows.pop_front();

@@ -46,6 +46,8 @@ fn batch(number: u64) -> Batch {
         to: Timestamp(number * 1000 + 1000),
         cells: Vec::new(),
         unserved: number,
+        cohorts: Vec::new(),
+        clients_forgotten: false,
     };
     Batch {
         rollout: RolloutId::new("r"),

@@ -387,6 +387,8 @@ impl World {
             to: self.at,
             cells,
             unserved: 0,
+            cohorts: Vec::new(),
+            clients_forgotten: false,
         };
         let batch = Batch {
             rollout: trial.rollout.clone(),

@@ -1,10 +1,10 @@
 //! The split is the one asked for, and the counts are what happened.
 
-use crate::house::{Connection, Gateway, Instance, PATIENCE, release, steady, sum, target, trial, until};
-use davy_core::{Failures, Millis, Role, Weight};
+use crate::house::{Connection, Gateway, Instance, PATIENCE, Sum, release, steady, sum, target, trial, until};
+use davy_core::{Cohort, Failures, Millis, Role, Weight, Window};
 use davy_ports::{Cursor, Router};
 use hyper::StatusCode;
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -86,12 +86,12 @@ async fn a_client_that_leaves_is_nobodys_failure() {
     gateway.client.serve(&steady(1, &[&instance])).await.unwrap();
     let mut socket = TcpStream::connect(gateway.address).await.unwrap();
     socket.write_all(b"GET /hold HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
-    until("the request is under way", || async { instance.held.load(std::sync::atomic::Ordering::Relaxed) == 1 }).await;
+    until("the request is under way", || async { instance.held.load(Relaxed) == 1 }).await;
     drop(socket);
     // In the middle of a body, too.
     let mut socket = TcpStream::connect(gateway.address).await.unwrap();
     socket.write_all(b"POST /sink HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 100\r\n\r\nbegun").await.unwrap();
-    until("its body is read", || async { instance.sunk.load(std::sync::atomic::Ordering::Relaxed) == 5 }).await;
+    until("its body is read", || async { instance.sunk.load(Relaxed) == 5 }).await;
     drop(socket);
     let windows = gateway.windows(None, |windows| sum(windows, "v1").client_gone == 2).await;
     let sum = sum(&windows, "v1");
@@ -105,7 +105,7 @@ async fn requests_without_any_backend_are_the_gateways_own_failures() {
     empty.serve.clear();
     gateway.client.serve(&empty).await.unwrap();
     assert_eq!(gateway.get("/").await.0, StatusCode::SERVICE_UNAVAILABLE);
-    let unserved = |windows: &[davy_core::Window]| windows.iter().map(|window| window.unserved).sum::<u64>() == 1;
+    let unserved = |windows: &[Window]| windows.iter().map(|window| window.unserved).sum::<u64>() == 1;
     gateway.windows(None, unserved).await;
 }
 
@@ -113,7 +113,7 @@ async fn requests_without_any_backend_are_the_gateways_own_failures() {
 async fn an_unhealthy_canary_gets_nothing_and_stable_is_counted() {
     let gateway = Gateway::start().await;
     let (stable, canary) = (Instance::start("v1").await, Instance::start("v2").await);
-    canary.healthy.store(false, std::sync::atomic::Ordering::Relaxed);
+    canary.healthy.store(false, Relaxed);
     gateway.client.serve(&trial(1, 9_900, &stable, &canary)).await.unwrap();
     until("the canary is seen to be unhealthy", || async {
         let before = canary.hits();
@@ -128,7 +128,7 @@ async fn an_unhealthy_canary_gets_nothing_and_stable_is_counted() {
         gateway.windows(None, |windows| sum(windows, "v1").answered + sum(windows, "v2").answered == total).await;
     assert_eq!(sum(&windows, "v1").answered, stable.hits());
     assert_eq!(sum(&windows, "v2").answered, canary.hits());
-    canary.healthy.store(true, std::sync::atomic::Ordering::Relaxed);
+    canary.healthy.store(true, Relaxed);
     until("the canary is asked again", || async { gateway.get("/").await.1 == "v2" }).await;
 }
 
@@ -143,7 +143,7 @@ async fn one_unhealthy_instance_of_two_is_left_out_and_the_last_one_is_asked_all
     }
     answers.sort();
     assert_eq!(answers, ["one", "one", "other", "other"]);
-    one.healthy.store(false, std::sync::atomic::Ordering::Relaxed);
+    one.healthy.store(false, Relaxed);
     until("one is left out", || async {
         let before = one.hits();
         for _ in 0..4 {
@@ -152,7 +152,7 @@ async fn one_unhealthy_instance_of_two_is_left_out_and_the_last_one_is_asked_all
         one.hits() == before
     })
     .await;
-    other.healthy.store(false, std::sync::atomic::Ordering::Relaxed);
+    other.healthy.store(false, Relaxed);
     until("both are asked as a last resort", || async { gateway.get("/").await.1 == "one" }).await;
     assert_eq!(gateway.get("/").await.0, StatusCode::OK);
 }
@@ -164,7 +164,7 @@ async fn requests_under_way_are_told_also_of_a_release_that_is_gone() {
     gateway.client.serve(&steady(1, &[&old])).await.unwrap();
     let address = gateway.address;
     let waiting = tokio::spawn(async move { Connection::open(address).await.status("/hold").await });
-    until("a request is held", || async { old.held.load(std::sync::atomic::Ordering::Relaxed) == 1 }).await;
+    until("a request is held", || async { old.held.load(Relaxed) == 1 }).await;
     let mut after = steady(2, &[]);
     after.serve = vec![target("v2", Role::Stable, 10_000, &[&new])];
     let serving = gateway.client.serve(&after).await.unwrap();
@@ -269,4 +269,67 @@ async fn closing() -> SocketAddr {
         }
     });
     address
+}
+
+/// A request is told by when it was admitted, however long it takes and whatever else is told with it.
+#[tokio::test]
+async fn requests_are_told_by_when_they_were_admitted() {
+    let gateway = Gateway::start().await;
+    let (stable, canary) = (Instance::start("v1").await, Instance::start("v2").await);
+    gateway.client.serve(&trial(1, 5_000, &stable, &canary)).await.unwrap();
+    let cohorts = |windows: &[Window]| {
+        let mut sums: BTreeMap<u64, Cohort> = BTreeMap::new();
+        for cohort in windows.iter().flat_map(|window| &window.cohorts) {
+            let sum = sums.entry(cohort.number).or_default();
+            sum.routed += cohort.routed;
+            sum.heard += cohort.heard;
+            sum.gone += cohort.gone;
+            sum.latency.extend(&cohort.latency);
+        }
+        sums
+    };
+    let holding = async {
+        let held = || async { stable.held.load(Relaxed) + canary.held.load(Relaxed) == 1 };
+        until("a request is held", held).await;
+        // Others pass it, in this second and in the next ones.
+        let passing = async {
+            loop {
+                gateway.get("/").await;
+            }
+        };
+        let windows = tokio::select! {
+            windows = gateway.windows(None, |windows| cohorts(windows).len() == 3) => windows,
+            () = passing => Vec::new(),
+        };
+        let waiting = |cohort: &Cohort| cohort.routed - cohort.heard;
+        assert_eq!(cohorts(&windows).values().map(waiting).next(), Some(1), "{windows:#?}");
+        [&stable, &canary].into_iter().for_each(|instance| instance.release.notify_one());
+    };
+    let (answer, ()) = tokio::join!(gateway.get("/hold"), holding);
+    assert_eq!(answer.0, StatusCode::OK);
+    let settled = |windows: &[Window]| cohorts(windows).values().all(|cohort| cohort.routed == cohort.heard);
+    let [all, ended] = [|sum: Sum| sum.routed, |sum: Sum| sum.answered + sum.client_gone]
+        .map(|of| move |windows: &[Window]| of(sum(windows, "v1")) + of(sum(windows, "v2")));
+    let windows = gateway
+        .windows(None, |windows| cohorts(windows).len() >= 3 && settled(windows) && ended(windows) == all(windows))
+        .await;
+    let told = cohorts(&windows);
+    assert_eq!(told.values().map(|cohort| cohort.routed).sum::<u64>(), all(&windows));
+    let count = |cohort: &Cohort| cohort.latency.iter().map(|(_, count)| count).sum::<u64>();
+    assert!(told.values().all(|cohort| count(cohort) + cohort.gone == cohort.routed), "{told:?}");
+    // It took longer than its second, and is told with that all the same.
+    let (first, cohort) = told.first_key_value().unwrap();
+    assert!(cohort.latency.iter().any(|(bucket, _)| *bucket > davy_core::bucket_of(900_000)), "{first}: {cohort:?}");
+}
+
+/// Where there is nothing to compare nobody asks.
+#[tokio::test]
+async fn a_release_alone_tells_no_cohorts() {
+    let gateway = Gateway::start().await;
+    let stable = Instance::start("v1").await;
+    gateway.client.serve(&steady(1, &[&stable])).await.unwrap();
+    gateway.get("/").await;
+    let windows = gateway.windows(None, |windows| sum(windows, "v1").answered == 1).await;
+    assert!(windows.iter().all(|window| window.cohorts.is_empty() && window.from < window.to));
+    assert!(windows.windows(2).all(|two| two[0].to == two[1].from), "one follows the other");
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Block, compares};
 use crate::counts::Pair;
-use crate::details::Instance;
+use crate::details::Details;
 use crate::evidence::Evidence;
 use crate::policy::Policy;
 
@@ -29,8 +29,8 @@ pub enum Calibration {
     /// It cannot be checked: fewer than four instances of stable, or counts that do not tell instances apart.
     #[default]
     Unaudited,
-    /// Stable differs from itself from instance to instance more than chance allows. Chances of error are then too small,
-    /// and no step is left without a person.
+    /// Stable differs from itself from instance to instance more than chance allows, or more clients failed than are told apart.
+    /// Chances of error are then larger than promised, and no step is left without a person.
     Uncalibrated,
 }
 
@@ -40,6 +40,8 @@ pub(crate) struct Honesty {
     audit: Audit,
     split: Option<Split>,
     leave_out: LeaveOut,
+    /// Whether a client's first failure is no longer told from the next.
+    pub(crate) clients_forgotten: bool,
 }
 
 impl Honesty {
@@ -49,6 +51,7 @@ impl Honesty {
             // Clients that stay are drawn once: their requests are no draws of their own.
             split: (!policy.sticky).then(Split::default),
             leave_out: LeaveOut::begin(policy),
+            clients_forgotten: false,
         }
     }
 
@@ -58,9 +61,10 @@ impl Honesty {
         self.leave_out.drop_open();
     }
 
-    /// Takes the instances of one window of the open block.
-    pub(crate) fn see(&mut self, instances: &[Instance], to_ms: u64) {
-        for instance in instances {
+    /// Takes what one window of the open block tells of its instances and clients.
+    pub(crate) fn see(&mut self, details: &Details<'_>, to_ms: u64) {
+        self.clients_forgotten |= details.clients_forgotten;
+        for instance in details.instances {
             // What cannot be true of an instance is left out; the window's own counts were checked.
             if instance.counts.x > instance.counts.n || instance.counts.repeated > instance.counts.x {
                 continue;
@@ -85,7 +89,7 @@ impl Honesty {
     }
 
     pub(crate) fn calibration(&self) -> Calibration {
-        self.audit.calibration()
+        if self.clients_forgotten { Calibration::Uncalibrated } else { self.audit.calibration() }
     }
 
     pub(crate) fn sample_ratio(&self) -> Option<SampleRatio> {

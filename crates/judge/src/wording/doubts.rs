@@ -26,6 +26,12 @@ pub(crate) fn uncalibrated() -> String {
         .to_owned()
 }
 
+pub(crate) fn clients_forgotten() -> String {
+    "Undecided: uncalibrated: more clients failed than are remembered, so a client that fails again and again cannot be told from \
+     many; no step is left unless a person says so."
+        .to_owned()
+}
+
 pub(crate) fn sample_ratio(ratio: &SampleRatio) -> String {
     let SampleRatio { given, due, routed, .. } = *ratio;
     format!(

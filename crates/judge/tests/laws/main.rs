@@ -1,5 +1,6 @@
 //! What the judge promises, proven by enumeration, by random inputs and by small simulations.
 
+mod admission;
 mod ages;
 mod bounds;
 mod clusters;

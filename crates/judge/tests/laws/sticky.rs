@@ -1,7 +1,7 @@
 //! Clients that stay with a version: a few broken ones are not harm, and real harm is found all the same.
 
 use crate::world::Random;
-use davy_judge::{Counts, Judge, Kind, Policy, Window};
+use davy_judge::{Calibration, Counts, Details, Judge, Kind, Policy, Window};
 use std::collections::HashSet;
 
 const CLIENTS: u64 = 300;
@@ -48,4 +48,22 @@ fn broken_clients_of_a_healthy_canary_do_not_roll_it_back() {
 #[test]
 fn harm_to_all_clients_is_found_among_them() {
     assert!((0..20).all(|seed| rolled_back(seed, true, 0.3)));
+}
+
+#[test]
+fn clients_that_are_not_told_apart_any_more_hold_promotion_back_for_good() {
+    let mut judge = Judge::new(Policy { sticky: true, ..Policy::default() }).expect("a valid policy");
+    for second in 0..40 {
+        let (from_ms, to_ms) = (second * 1_000, (second + 1) * 1_000);
+        let (canary, stable) = (Counts::answered(100, 0), Counts::answered(900, 0));
+        let window = Window { epoch: 1, weight: 1_000, from_ms, to_ms, canary, stable };
+        judge.observe_with(&window, &Details { clients_forgotten: second == 20, ..Details::default() });
+        let verdict = judge.verdict();
+        if second == 19 {
+            assert_eq!(verdict.kind, Kind::Safe);
+        } else if second >= 20 {
+            assert_eq!((verdict.kind, verdict.evidence.calibration), (Kind::Undecided, Calibration::Uncalibrated));
+            assert!(verdict.because.contains("more clients failed than are remembered"), "{}", verdict.because);
+        }
+    }
 }

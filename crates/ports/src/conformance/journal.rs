@@ -2,7 +2,7 @@
 
 use crate::{Batch, Entry, Journal, JournalError, Measured, Record};
 use davy_core::{
-    Actor, Cell, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey,
+    Actor, Cell, Cohort, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey,
     ServiceName, Timestamp, Weight, Window, rollout::Event,
 };
 use futures_util::future::join_all;
@@ -58,6 +58,8 @@ fn batch(rollout: &str, number: u64, answered: u64) -> Batch {
         slow: 2,
         latency: vec![(0, answered), (40, 1), (117, 3)],
     };
+    let latency = vec![(0, answered), (117, 3)];
+    let cohorts = std::iter::once(Cohort { number, canary: true, routed: 9, heard: 8, failed: 3, gone: 1, latency });
     Batch {
         rollout: RolloutId::new(rollout),
         number,
@@ -74,6 +76,8 @@ fn batch(rollout: &str, number: u64, answered: u64) -> Batch {
             to: Timestamp(1_700_000_001_000 + number * 1000),
             cells: vec![cell(Role::Stable, "aaa"), cell(Role::Canary, "bbb")],
             unserved: 2,
+            cohorts: cohorts.take(usize::from(number.is_multiple_of(2))).collect(),
+            clients_forgotten: number.is_multiple_of(4),
         },
         evidence: !number.is_multiple_of(2),
         blind: number.is_multiple_of(3).then(|| "the gateway said nothing, for 2 s".to_owned()),
