@@ -1,6 +1,7 @@
 //! Davy as its users meet it: the real binary, real processes, real requests.
 
 mod backup;
+mod containers;
 mod database;
 mod docker;
 #[path = "../../../docker/tests/suite/engine.rs"]
