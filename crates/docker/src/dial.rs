@@ -15,19 +15,26 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
     process::Command,
+    sync::Notify,
+    time::{Instant, timeout_at},
 };
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Connections that wait for the next request: more than containers are looked at at once, and some for what else is asked.
 const KEPT: usize = 2 * crate::platform::LOOKED_AT;
+/// The longest wait for a connection whose answer is being read: it may go on for ever, as followed output does.
+const RETURN: Duration = Duration::from_millis(200);
 /// What is kept of ssh's own words.
 const WORDS: u64 = 4096;
 
@@ -54,8 +61,17 @@ fn unreachable(happened: impl Display, hint: impl Into<String>) -> Unreachable {
 #[derive(Clone)]
 pub(crate) struct Dial {
     way: Way,
-    /// Connections that are idle.
-    idle: Arc<Mutex<Vec<Sender>>>,
+    pool: Arc<Pool>,
+}
+
+/// Connections that are kept.
+#[derive(Default)]
+struct Pool {
+    idle: Mutex<Vec<Sender>>,
+    /// How many have brought an answer that is still being read.
+    returning: AtomicUsize,
+    /// One of these is idle again, or gone.
+    back: Notify,
 }
 
 #[derive(Clone)]
@@ -94,7 +110,7 @@ impl Dial {
             Some(("https", rest)) => tcp(rest)?,
             _ => return Ok(None),
         };
-        Ok(Some(Self { way, idle: Arc::default() }))
+        Ok(Some(Self { way, pool: Arc::default() }))
     }
 
     /// Where its machine is reached: what is published there is published on this address.
@@ -127,8 +143,16 @@ impl Dial {
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Unreachable> {
         // One that was idle may have been closed meanwhile: then the request comes back, unsent.
+        let patience = Instant::now() + RETURN;
         loop {
-            let Some(mut sender) = self.take() else { break };
+            let Some(mut sender) = self.take() else {
+                // One whose answer has just been read is there before a new one.
+                let returning = self.pool.returning.load(Ordering::SeqCst) > 0;
+                match returning && timeout_at(patience, self.pool.back.notified()).await.is_ok() {
+                    true => continue,
+                    false => break,
+                }
+            };
             match sender.try_send_request(request).await {
                 Ok(answer) => {
                     self.keep(sender);
@@ -163,23 +187,25 @@ impl Dial {
     }
 
     fn take(&self) -> Option<Sender> {
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(&self.pool.idle);
         idle.retain(|sender| !sender.is_closed());
         idle.pop()
     }
 
     /// Keeps a connection for the next request, once its answer has been read.
     fn keep(&self, mut sender: Sender) {
-        let idle = Arc::downgrade(&self.idle);
+        self.pool.returning.fetch_add(1, Ordering::SeqCst);
+        let pool = Arc::downgrade(&self.pool);
         tokio::spawn(async move {
-            if sender.ready().await.is_ok()
-                && let Some(idle) = idle.upgrade()
-            {
-                let mut idle = lock(&idle);
-                if idle.len() < KEPT {
-                    idle.push(sender);
-                }
+            let ready = sender.ready().await.is_ok();
+            let Some(pool) = pool.upgrade() else { return };
+            let mut idle = lock(&pool.idle);
+            if ready && idle.len() < KEPT {
+                idle.push(sender);
             }
+            drop(idle);
+            pool.returning.fetch_sub(1, Ordering::SeqCst);
+            pool.back.notify_one();
         });
     }
 
@@ -271,7 +297,7 @@ impl Dial {
 #[derive(Clone, Default)]
 struct Said {
     text: Arc<Mutex<String>>,
-    over: Arc<tokio::sync::Notify>,
+    over: Arc<Notify>,
 }
 
 impl Said {
