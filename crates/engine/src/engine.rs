@@ -2,7 +2,7 @@
 
 use crate::{
     clock::{not_before, now},
-    past::{Known, RELEASES, Service, Summary},
+    past::{Known, Service, Summary},
     rate::{self, Rate},
     reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
 };
@@ -348,26 +348,20 @@ impl Engine {
     /// The values of secrets that a release has which runs, or which a rollback may bring back; and those with which metrics are read.
     ///
     /// # Errors
-    /// When the journal cannot be read.
+    /// When the journal, or one service's part of it, cannot be read: then nobody knows what is needed.
     pub async fn pins(&self) -> Result<BTreeSet<(SecretName, Pin)>, EngineError> {
         let mut releases: Vec<Release> = Vec::new();
         let mut tokens: Vec<davy_core::Secret> = Vec::new();
         // A value goes only if it is certain that nobody needs it.
         self.past.read(&*self.ports.journal).await?;
+        if let Some((key, why)) = self.set_aside().into_iter().next() {
+            return Err(EngineError::SetAside { key, why });
+        }
         for live in self.live() {
             let requests = live.state.rollout.iter().map(|rollout| &rollout.request).chain(&live.state.queued);
             let sources = requests.filter_map(|request| request.policy.analysis.source.as_ref());
             tokens.extend(sources.filter_map(|source| source.token.clone()));
-            let mut kept: Vec<Release> = live.state.wanted().into_iter().map(|(release, _)| release.clone()).collect();
-            kept.extend(live.state.queued.map(|request| request.release));
-            let past = self.history(Some(&live.key)).into_iter().map(|summary| summary.release);
-            let mut newest: Vec<Release> = Vec::new();
-            for release in past {
-                if newest.len() < RELEASES && !newest.iter().any(|other| other.id == release.id) {
-                    newest.push(release);
-                }
-            }
-            releases.extend(kept.into_iter().chain(newest));
+            releases.extend(self.past.now().needed(&live.key));
         }
         let secrets = releases.into_iter().flat_map(|release| release.workload.secrets).chain(tokens);
         Ok(secrets.filter_map(|secret| Some((secret.name, secret.pin?))).collect())

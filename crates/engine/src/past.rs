@@ -35,7 +35,7 @@ pub struct Summary {
 }
 
 /// So many releases that served are kept for a rollback.
-pub(crate) const RELEASES: usize = 10;
+const RELEASES: usize = 10;
 /// So many events are read at once.
 const PAGE: usize = 200;
 
