@@ -182,8 +182,8 @@ beside() {
     for who in full nginx; do
       echo "$kind $who: $(median <"$folder/rate.$kind.$who") requests/s, $(median <"$folder/cpu.$kind.$who") µs of CPU per request"
     done
-    echo "$kind: CPU, davy / nginx: $(ratios "cpu.$kind.full" "cpu.$kind.nginx" | median)"
-    figure "$kind: requests/s, davy / nginx" "$(ratios "rate.$kind.full" "rate.$kind.nginx" | median)" least 1
+    echo "$kind: requests/s, davy / nginx: $(ratios "rate.$kind.full" "rate.$kind.nginx" | median)"
+    figure "$kind: CPU per request, davy / nginx" "$(ratios "cpu.$kind.full" "cpu.$kind.nginx" | median)" most 1.4
   done
   echo "µs of CPU for a handshake and a request: davy $(cat "$folder/shake.full"), nginx $(cat "$folder/shake.nginx")"
 }
