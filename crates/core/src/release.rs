@@ -212,4 +212,14 @@ impl Health {
     pub const fn is_healthy(&self) -> bool {
         matches!(self, Self::Healthy)
     }
+
+    /// The same with `more` at the end of its reason; nothing is added to one that is healthy.
+    #[must_use]
+    pub fn adding(mut self, more: &str) -> Self {
+        match &mut self {
+            Self::Healthy => {}
+            Self::Starting { why } | Self::Unhealthy { why } | Self::Ended { why } => why.push_str(more),
+        }
+        self
+    }
 }

@@ -447,10 +447,6 @@ impl DockerPlatform {
         let machine = self.shared.engine.machine().await?;
         let seen = container::address(&inspected, &self.network(), *port, machine);
         let health = match (container::health(&state, check), seen) {
-            (Told::Known(Health::Ended { why }), _) => {
-                let words = self.last_words(docker, &found).await;
-                Health::Ended { why: format!("{why}{words}") }
-            }
             (Told::Known(health), _) => health,
             (Told::Ask, Some(address)) => {
                 let probe = Arc::clone(lock(&self.shared.probes).entry(id.clone()).or_default());
@@ -458,7 +454,13 @@ impl DockerPlatform {
             }
             (Told::Ask, None) => Health::Starting { why: "it has no address yet".to_owned() },
         };
-        let health = self.hide(&found.labels.key, health).await;
+        // One that was started again may be seen only while it runs.
+        let words = match &health {
+            Health::Ended { .. } => self.last_words(docker, &found).await,
+            Health::Starting { .. } | Health::Unhealthy { .. } if restarts > 0 => self.last_words(docker, &found).await,
+            _ => String::new(),
+        };
+        let health = self.hide(&found.labels.key, health.adding(&words)).await;
         let address = seen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)));
         Ok(Some(Instance { id: id.clone(), release: release.clone(), address, health, restarts, since }))
     }
@@ -477,7 +479,7 @@ impl DockerPlatform {
         }
     }
 
-    /// The last lines that an ended container wrote.
+    /// The last lines that a container which ended wrote.
     async fn last_words(&self, docker: &Docker, found: &Found) -> String {
         let lines: Vec<Result<LogLine, Error>> =
             logs::of(docker, &found.id, &found.labels, LAST_WORDS, false, Arc::default())

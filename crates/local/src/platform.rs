@@ -268,7 +268,9 @@ impl LocalPlatform {
                     Phase::Running => {
                         let probe = Arc::clone(lock(&self.shared.probes).entry(spec.id.clone()).or_default());
                         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, status.port));
-                        probe.health((status.restarts, status.since), address, &spec.health).await
+                        let health = probe.health((status.restarts, status.since), address, &spec.health).await;
+                        // One that was started again may be seen only while it runs: what the one before said is the reason.
+                        health.adding(&status.ended.map(|why| format!("; before, {why}")).unwrap_or_default())
                     }
                     Phase::Down { why } => Health::Ended { why },
                     Phase::Stopping | Phase::Stopped => Health::Unhealthy { why: "it is being stopped".to_owned() },

@@ -131,6 +131,17 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
     };
     until(&place, "ended", ended).await;
     place.remove(&key(), &dies.id, engine.next(), Millis::seconds(1)).await.expect("removed");
+    // The same where only the one that was started again is seen.
+    let mut asked = container("web:1");
+    let once = "test -e /seen && exec sleep 1000; : >/seen; echo broken >&2; exit 3";
+    asked.command = ["/bin/sh", "-c", once].map(str::to_owned).to_vec();
+    let again = release(&place, workload(asked)).await;
+    place.ensure(&engine.order(&again, 1)).await.expect("taken");
+    let told = |seen: &[davy_core::Instance]| {
+        seen.iter().any(|one| matches!(&one.health, Health::Starting { why } if why.contains("broken")))
+    };
+    until(&place, "told", told).await;
+    place.remove(&key(), &again.id, engine.next(), Millis::seconds(1)).await.expect("removed");
     // A command that is not in the image.
     let mut asked = container("web:1");
     asked.command = vec!["/no-such-program".to_owned()];

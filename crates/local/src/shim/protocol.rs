@@ -57,6 +57,9 @@ pub(crate) struct Status {
     pub(crate) restarts: u32,
     /// When the present process, or the last one, began.
     pub(crate) since: Timestamp,
+    /// Why the process before the present one ended, with its last lines.
+    #[serde(default)]
+    pub(crate) ended: Option<String>,
     pub(crate) phase: Phase,
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Shim {
     port: Option<u16>,
     restarts: u32,
     since: Timestamp,
+    ended: Option<String>,
     wait: Duration,
     stopping: Option<Stopping>,
     housekeeping: Instant,
@@ -98,6 +99,7 @@ impl Shim {
             port: None,
             restarts: 0,
             since: now(),
+            ended: None,
             wait: FIRST_WAIT,
             stopping: None,
             housekeeping: Instant::now() + HOUSEKEEPING,
@@ -189,6 +191,7 @@ impl Shim {
     }
 
     fn down(&mut self, why: String) {
+        self.ended = Some(why.clone());
         self.state = State::Down { why, again: Instant::now() + self.wait };
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
@@ -276,7 +279,8 @@ impl Shim {
             State::Down { why, .. } => Phase::Down { why: why.clone() },
         };
         let port = self.port.unwrap_or_default();
-        Status { shim: std::process::id(), port, restarts: self.restarts, since: self.since, phase }
+        let ended = self.ended.clone();
+        Status { shim: std::process::id(), port, restarts: self.restarts, since: self.since, ended, phase }
     }
 }
 

@@ -75,6 +75,16 @@ async fn one_that_dies_at_once_says_its_status_and_its_last_words() {
 }
 
 #[tokio::test]
+async fn one_that_was_started_again_says_why_the_one_before_ended() {
+    let house = House::new();
+    let once = "test -e seen && exec sleep 1000; touch seen; echo broken >&2; exit 3";
+    let release = house.release(house.workload(&["sh", "-c", once])).await;
+    house.ensure(&release, 1).await;
+    let told = |why: &str| why.contains("connect") && why.contains("exit status 3") && why.contains("broken");
+    house.until("told", |i| i.restarts == 1 && matches!(&i.health, Health::Starting { why } if told(why))).await;
+}
+
+#[tokio::test]
 async fn one_that_vanished_from_path_is_told() {
     let house = House::new();
     let release = house.release(house.service()).await;
