@@ -3,17 +3,18 @@
 use crate::{
     cli::Server,
     exit::{Exit, Failure},
-    home, output,
+    home::{self, OwnTls},
+    output,
     trust::{Trust, explain},
 };
 use anyhow::Context;
 use bytes::Bytes;
 use davy_server::wire;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn::http1, header};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn::http1, header, header::HeaderValue};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 const CONNECT: Duration = Duration::from_secs(3);
@@ -26,12 +27,20 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// A server and the right to ask it.
 #[derive(Clone)]
 pub(crate) struct Client {
+    at: At,
+    token: String,
+    /// How it was found.
+    found: Server,
+}
+
+/// Where a server is, and how it proves that it is that one.
+#[derive(Clone)]
+pub(crate) struct At {
     url: String,
     authority: String,
     /// Where the connection goes.
     address: String,
     trust: Option<Trust>,
-    token: String,
 }
 
 impl Client {
@@ -44,23 +53,8 @@ impl Client {
         })?;
         let url = url.trim_end_matches('/').to_owned();
         let last = last.filter(|last| last.url == url);
-        let uri = url.parse::<http::Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
-        let port = uri.as_ref().and_then(|uri| match (uri.scheme_str()?, uri.port_u16()) {
-            ("http", port) => Some((false, port.unwrap_or(80))),
-            ("https", port) => Some((true, port.unwrap_or(443))),
-            _ => None,
-        });
-        let (Some(authority), Some((secure, port))) = (uri.as_ref().and_then(http::Uri::authority), port) else {
-            let message = format!("`{url}` is not an address of the form http://HOST:PORT or https://HOST:PORT");
-            return Err(Failure::new(Exit::Usage, "D021", message));
-        };
         let own = last.as_ref().and_then(|last| last.tls.as_ref());
-        let trust = match secure {
-            true => Some(Trust::of(authority.host(), server.ca_file.as_deref(), own.map(|own| &*own.certificate))?),
-            false => None,
-        };
-        let address = own.map_or_else(|| format!("{}:{port}", authority.host()), |own| own.address.to_string());
-        let authority = authority.to_string();
+        let at = At::of(url, server.ca_file.as_deref(), own)?;
         let file = server.token_file.clone().or_else(|| last.map(|last| last.token_file));
         let file = file.ok_or_else(|| {
             Failure::new(Exit::Denied, "D022", "the server's token is not known").hint("give --token-file FILE")
@@ -69,7 +63,16 @@ impl Client {
             let message = format!("cannot read the token file {}: {error}", file.display());
             Failure::new(Exit::Denied, "D023", message).hint("run as the user who ran `davy up`, or give --token-file")
         })?;
-        Ok(Self { url, authority, address, trust, token: token.trim().to_owned() })
+        Ok(Self { at, token: token.trim().to_owned(), found: server.clone() })
+    }
+
+    /// The server of this user as it is known now: another one may have taken over.
+    pub(crate) fn again(&self) -> Self {
+        Self::find(&self.found).unwrap_or_else(|_| self.clone())
+    }
+
+    pub(crate) fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
+        self.at.unreachable(why)
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -89,7 +92,7 @@ impl Client {
         mut tell: impl FnMut(&str),
     ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).context("write the request")?;
-        let late = |_| self.unreachable(&"no answer in time");
+        let late = |_| self.at.unreachable(&"no answer in time");
         let opening = self.open_as(Method::POST, path, body.into(), LINES);
         let response = tokio::time::timeout(ANSWER, opening).await.map_err(late)??;
         let kind = response.headers().get(header::CONTENT_TYPE);
@@ -110,21 +113,21 @@ impl Client {
             }
             match tokio::time::timeout(ANSWER, body.frame()).await.map_err(late)? {
                 Some(Ok(frame)) => bytes.extend(frame.into_data().iter().flatten()),
-                Some(Err(error)) => return Err(self.unreachable(&error)),
-                None => return Err(self.unreachable(&"its answer has no end")),
+                Some(Err(error)) => return Err(self.at.unreachable(&error)),
+                None => return Err(self.at.unreachable(&"its answer has no end")),
             }
         }
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
         let asking = async { self.read(self.open(method, path, body).await?).await };
-        tokio::time::timeout(ANSWER, asking).await.map_err(|_| self.unreachable(&"no answer in time"))?
+        tokio::time::timeout(ANSWER, asking).await.map_err(|_| self.at.unreachable(&"no answer in time"))?
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {
         let status = response.status();
         let whole = Limited::new(response.into_body(), LARGEST).collect().await;
-        let bytes = whole.map_err(|error| self.unreachable(&error))?.to_bytes();
+        let bytes = whole.map_err(|error| self.at.unreachable(&error))?.to_bytes();
         if status.is_success() {
             return Ok(serde_json::from_slice(&bytes).context("read the server's answer")?);
         }
@@ -143,17 +146,46 @@ impl Client {
         body: Bytes,
         accept: &'static str,
     ) -> Result<Response<Incoming>, Failure> {
-        let connecting = tokio::time::timeout(CONNECT, self.connect()).await;
-        let mut sender = connecting.map_err(|_| self.unreachable(&"no answer in time"))??;
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.authority)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, accept)
             .body(Full::new(body))
             .context("write the request")?;
+        self.at.send(request).await
+    }
+}
+
+impl At {
+    /// Refuses what is no address of a server.
+    pub(crate) fn of(url: String, authority: Option<&Path>, own: Option<&OwnTls>) -> Result<Self, Failure> {
+        let uri = url.parse::<http::Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+        let port = uri.as_ref().and_then(|uri| match (uri.scheme_str()?, uri.port_u16()) {
+            ("http", port) => Some((false, port.unwrap_or(80))),
+            ("https", port) => Some((true, port.unwrap_or(443))),
+            _ => None,
+        });
+        let (Some(named), Some((secure, port))) = (uri.as_ref().and_then(http::Uri::authority), port) else {
+            let message = format!("`{url}` is not an address of the form http://HOST:PORT or https://HOST:PORT");
+            return Err(Failure::new(Exit::Usage, "D021", message));
+        };
+        let trust = match secure {
+            true => Some(Trust::of(named.host(), authority, own.map(|own| &*own.certificate))?),
+            false => None,
+        };
+        let address = own.map_or_else(|| format!("{}:{port}", named.host()), |own| own.address.to_string());
+        let authority = named.to_string();
+        Ok(Self { url, authority, address, trust })
+    }
+
+    /// Sends a request as it is, but for the host that it names; the answer as it comes.
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let authority = HeaderValue::from_str(&self.authority).context("write the request")?;
+        request.headers_mut().insert(header::HOST, authority);
+        let connecting = tokio::time::timeout(CONNECT, self.connect()).await;
+        let mut sender = connecting.map_err(|_| self.unreachable(&"no answer in time"))??;
         sender.send_request(request).await.map_err(|error| self.unreachable(&error))
     }
 
@@ -181,7 +213,7 @@ impl Client {
         Ok(sender)
     }
 
-    pub(crate) fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
+    fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
         let message = format!("cannot reach the server at {}: {why}", self.url);
         Failure::new(Exit::Unreachable, "D024", message).hint("is it running? `davy up` starts it, `davy doctor` looks")
     }
@@ -202,6 +234,8 @@ fn failure(problem: wire::Problem) -> Failure {
     }
     let exit = match StatusCode::from_u16(problem.status).unwrap_or_default() {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
+        // A server that waits cannot ask the one that works: in a moment it works itself.
+        StatusCode::SERVICE_UNAVAILABLE if problem.code == "A023" => Exit::Unreachable,
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
             Exit::Usage
         }

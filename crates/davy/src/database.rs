@@ -96,6 +96,11 @@ impl Database {
         Ok(wanted)
     }
 
+    /// Whether several servers may use it, one at a time.
+    pub(crate) const fn is_shared(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
     /// Keeps in the folder where its journal is, once it was opened.
     pub(crate) fn remember(&self, home: &Home) -> Result<(), Failure> {
         let kept = match self {
@@ -129,6 +134,20 @@ impl Database {
             Self::Named(path) => Store::connect_read_only(&address(path)?).await,
         };
         opened.map_err(|error| self.unread(&error))
+    }
+
+    /// What is said where nobody knows whether another server works.
+    pub(crate) fn unheld(&self, error: &dyn fmt::Display) -> Failure {
+        Failure::new(Exit::Internal, "D040", format!("cannot ask {self} which server works: {error}"))
+    }
+
+    /// What is said where the journal belongs to another folder.
+    pub(crate) fn elsewhere(&self, home: &Home, name: &str) -> Failure {
+        let data = home.data.display();
+        let message = format!("what {self} tells of runs in another data folder, {name}, not in {data}");
+        Failure::new(Exit::Usage, "D041", message).hint(format!(
+            "give that folder with --data; if it is lost for ever, write its name into {data}/name: then everything is started anew there"
+        ))
     }
 
     /// What is said where it cannot be opened.

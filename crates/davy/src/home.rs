@@ -121,12 +121,15 @@ impl Home {
         self.data.join("token")
     }
 
-    /// Holds the folder for one server. The lock ends with the process, however it ends.
-    pub(crate) fn lock(&self) -> Result<File, Failure> {
+    /// Holds the folder, alone or with others. The lock ends with the process, however it ends.
+    pub(crate) fn lock(&self, held: Held) -> Result<File, Failure> {
         let path = self.data.join("lock");
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-        let file = opened.with_context(|| format!("open {}", path.display()))?;
-        match file.try_lock() {
+        let file = lockable(&path)?;
+        let locked = match held {
+            Held::Alone => file.try_lock(),
+            Held::Together => file.try_lock_shared(),
+        };
+        match locked {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
                 let message = format!("another server uses the data folder {}", self.data.display());
@@ -136,6 +139,22 @@ impl Home {
                 Err(anyhow::Error::new(error).context(format!("lock {}", path.display())).into())
             }
         }
+    }
+
+    /// What the one server that works holds of its folder's, where several may run.
+    pub(crate) fn working(&self) -> Result<File, Failure> {
+        lockable(&self.data.join("working"))
+    }
+
+    /// The folder's own name, made once: it goes with the folder wherever that is moved.
+    pub(crate) fn name(&self) -> Result<String, Failure> {
+        let path = self.data.join("name");
+        if let Ok(name) = fs::read_to_string(&path) {
+            return Ok(name.trim().to_owned());
+        }
+        let name = uuid::Uuid::now_v7().simple().to_string();
+        private(&path, &name)?;
+        Ok(name)
     }
 
     /// The token, made at the first start.
@@ -150,6 +169,20 @@ impl Home {
         private(&path, &token)?;
         Ok(token)
     }
+}
+
+/// Who may use a folder beside whoever holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nobody.
+    Alone,
+    /// Those that hold it together.
+    Together,
+}
+
+fn lockable(path: &Path) -> Result<File, Failure> {
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
+    Ok(opened.with_context(|| format!("open {}", path.display()))?)
 }
 
 /// Whether a path is there and private.

@@ -14,6 +14,7 @@ mod load;
 mod output;
 mod places;
 mod server;
+mod servers;
 mod trust;
 mod view;
 

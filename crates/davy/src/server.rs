@@ -4,7 +4,7 @@ use crate::{
     api::Api,
     database::{self, Database},
     exit::{Exit, Failure},
-    home::{Home, OwnTls},
+    home::{Held, Home, OwnTls},
     places::Places,
 };
 use anyhow::Context;
@@ -18,34 +18,87 @@ use davy_notify::Notifier;
 use davy_ports::Telemetry;
 use davy_server::Stop;
 use davy_signals::Prometheus;
-use std::{fs::File, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// How long an instance may take to end when everything is stopped.
 pub(crate) const GRACE: davy_core::Millis = davy_core::Millis::seconds(5);
 
-/// A server that is ready to serve.
-pub(crate) struct Server {
-    pub engine: Arc<Engine>,
+/// What a server has as long as its process runs, whether it works or waits for another one to end.
+pub(crate) struct Base {
+    pub home: Home,
+    pub api: Api,
+    pub database: Database,
     pub url: String,
     /// How it is reached from this machine by TLS.
     pub tls: Option<OwnTls>,
-    api: Api,
+    token: String,
+    listener: std::net::TcpListener,
+    /// Whether the folder was made just now.
+    fresh: bool,
+    _lock: File,
+}
+
+impl Base {
+    /// Takes the folder and the API's address.
+    pub(crate) async fn take(home: Home, api: Api, database: &database::Asked) -> Result<Self, Failure> {
+        let fresh = !home.data.exists();
+        let data = home.data.clone();
+        let taken = Self::hold(home, api, database, fresh).await;
+        if taken.is_err() && fresh {
+            // Nothing of a server that never ran is worth keeping.
+            std::fs::remove_dir_all(data).ok();
+        }
+        taken
+    }
+
+    async fn hold(home: Home, api: Api, database: &database::Asked, fresh: bool) -> Result<Self, Failure> {
+        home.create()?;
+        let database = Database::settle(&home, database)?;
+        let lock = home.lock(if database.is_shared() { Held::Together } else { Held::Alone })?;
+        let token = home.token()?;
+        let listen = api.listen();
+        let listener = TcpListener::bind(listen).await.and_then(TcpListener::into_std).map_err(|error| {
+            let message = format!("cannot listen on {listen} for the API: {error}");
+            Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
+        })?;
+        let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
+        Ok(Self { home, api, database, url, tls, token, listener, fresh, _lock: lock })
+    }
+
+    /// The API's address, to be served: what waits in its queue is nobody's until it is taken.
+    pub(crate) fn listener(&self) -> Result<TcpListener, Failure> {
+        Ok(self.listener.try_clone().and_then(TcpListener::from_std).context("listen for the API")?)
+    }
+
+    /// Opens the journal, and keeps in the folder where it is.
+    pub(crate) async fn open(&self) -> Result<Store, Failure> {
+        let opened = self.database.open().await;
+        if opened.is_err() && self.fresh {
+            std::fs::remove_dir_all(&self.home.data).ok();
+        }
+        let journal = opened?;
+        self.database.remember(&self.home)?;
+        Ok(journal)
+    }
+}
+
+/// A server that is ready to serve.
+pub(crate) struct Server {
+    pub engine: Arc<Engine>,
+    base: Arc<Base>,
     pub gateway: SocketAddr,
     access: Arc<Access>,
     vault: Arc<Vault>,
     notifier: Arc<Notifier>,
     pub gateway_tls: Option<SocketAddr>,
-    listener: Option<TcpListener>,
     keeper: Arc<Keeper>,
     platform: Arc<Places>,
-    home: Home,
     watching: tokio::task::JoinHandle<()>,
     keeping: Keeping,
     keeping_house: tokio::task::JoinHandle<()>,
     /// How it went when somebody asked to stop the instances.
     stopped: Option<Result<(), davy_ports::Error>>,
-    _lock: File,
 }
 
 /// Between two checkpoints, and two looks for secrets that no release needs.
@@ -94,43 +147,27 @@ pub(crate) fn places(home: &Home) -> Result<Places, Failure> {
 impl Server {
     /// Starts everything but the API. `telemetry` stands in for the gateway's counts.
     pub(crate) async fn start(
-        home: Home,
-        api: Api,
+        base: Arc<Base>,
+        journal: Store,
         gateway: SocketAddr,
         features: Option<Features>,
-        database: &database::Asked,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
-        let fresh = !home.data.exists();
-        let data = home.data.clone();
-        let started = Self::assemble(home, api, gateway, features, database, telemetry).await;
-        if started.is_err() && fresh {
-            // Nothing of a server that never ran is worth keeping.
-            std::fs::remove_dir_all(data).ok();
+        let started = Self::assemble(base.clone(), journal, gateway, features, telemetry).await;
+        if started.is_err() && base.fresh {
+            std::fs::remove_dir_all(&base.home.data).ok();
         }
         started
     }
 
     async fn assemble(
-        home: Home,
-        api: Api,
+        base: Arc<Base>,
+        journal: Store,
         gateway: SocketAddr,
         features: Option<Features>,
-        database: &database::Asked,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
-        home.create()?;
-        let listen = api.listen();
-        let lock = home.lock()?;
-        let token = home.token()?;
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
-            let message = format!("cannot listen on {listen} for the API: {error}");
-            Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
-        })?;
-        let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
-        let database = Database::settle(&home, database)?;
-        let journal = database.open().await?;
-        database.remember(&home)?;
+        let Base { home, api, database, url, token, .. } = &*base;
         let ledger = Ledger::open(journal.clone()).await.map_err(|error| database.unread(&error))?;
         let ledger = Arc::new(ledger);
         let vault = Arc::new(Vault::open(ledger.clone(), home.secret_key())?);
@@ -141,7 +178,7 @@ impl Server {
         let signer = Arc::new(Signer::open(&home.checkpoint_key(), &home.checkpoint_public())?);
         let keeping = Keeping { journal: journal.clone(), vault: vault.clone(), signer };
         let told = journal.clone();
-        let platform = Arc::new(places(&home)?.with_vault(&given));
+        let platform = Arc::new(places(home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;
         let keeper = Keeper::start(KeeperOptions {
             exe,
@@ -169,7 +206,7 @@ impl Server {
         let engine = Arc::new(engine);
         let notify = davy_notify::Options {
             private: api.notifies_private(),
-            link: api.link(&url),
+            link: api.link(url),
             ..davy_notify::Options::default()
         };
         let notifier = Notifier::start(Arc::new(told), ledger.clone(), given.clone(), engine.written(), notify);
@@ -179,35 +216,29 @@ impl Server {
             keeping,
             keeping_house,
             engine,
-            url,
-            tls,
-            api,
             gateway: keeper.address(),
-            access: Arc::new(Access::new(ledger, &token)),
+            access: Arc::new(Access::new(ledger, token)),
             vault,
             notifier: Arc::new(notifier),
             gateway_tls: keeper.tls(),
-            listener: Some(listener),
             keeper,
             platform,
-            home,
             watching,
             stopped: None,
-            _lock: lock,
+            base,
         })
     }
 
     /// Serves the API until it is told to stop or `until` completes.
     pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
-        let listener = self.listener.take().context("the API is served once")?;
         let journal = (self.keeping.journal.clone(), self.keeping.signer.clone());
         let options = davy_server::Options {
             access: self.access.clone(),
             notifier: self.notifier.clone(),
             journal,
-            listener,
-            tls: self.api.acceptor()?,
-            known_as: self.api.known_as(),
+            listener: self.base.listener()?,
+            tls: self.base.api.acceptor()?,
+            known_as: self.base.api.known_as(),
             vault: self.vault.clone(),
         };
         let (engine, platform) = (self.engine.clone(), self.platform.clone());
@@ -235,7 +266,7 @@ impl Server {
             Some(stopped) => stopped,
             None => self.platform.stop_all(GRACE).await,
         };
-        let gateway = Client::new(self.home.control()).shutdown().await;
+        let gateway = Client::new(self.base.home.control()).shutdown().await;
         self.keeper.ended().await;
         instances?;
         gateway?;
@@ -245,11 +276,6 @@ impl Server {
     /// Leaves it to others to start the gateway again when it dies.
     pub(crate) fn leave_gateway(&self) {
         self.watching.abort();
-    }
-
-    /// Where everything of it is kept.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.home.data.clone()
     }
 }
 

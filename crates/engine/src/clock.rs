@@ -4,7 +4,7 @@ use davy_core::{Millis, Timestamp};
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, Ordering::Relaxed},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -17,15 +17,21 @@ pub fn now() -> Timestamp {
     static BEGAN: OnceLock<(Timestamp, Instant)> = OnceLock::new();
     let (then, began) = BEGAN.get_or_init(|| (wall(), Instant::now()));
     let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    then.plus(elapsed).plus(Millis(AHEAD.load(Relaxed)))
+    Timestamp(then.plus(elapsed).0.saturating_add_signed(AHEAD.load(Relaxed)))
 }
 
 /// By how many milliseconds this clock is ahead of the wall clock that it began with.
-static AHEAD: AtomicU64 = AtomicU64::new(0);
+static AHEAD: AtomicI64 = AtomicI64::new(0);
 
 /// Goes on from what the journal says has happened already, should that be later: the wall clock was set back while nobody ran.
 pub(crate) fn not_before(at: Timestamp) {
-    AHEAD.fetch_add(at.since(now()).0, Relaxed);
+    AHEAD.fetch_add(at.since(now()).0.cast_signed(), Relaxed);
+}
+
+/// Goes by another clock, which says that it is `at`: servers on one database share the database's, whatever their own say.
+/// Before anything is decided.
+pub fn go_by(at: Timestamp) {
+    AHEAD.fetch_add(at.0.cast_signed().saturating_sub(now().0.cast_signed()), Relaxed);
 }
 
 /// The wall clock, which may jump: for what is told to others, such as when a token expires.
@@ -36,7 +42,7 @@ pub(crate) fn wall() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{not_before, now};
+    use super::{go_by, not_before, now};
     use davy_core::{Millis, Timestamp};
 
     #[test]
@@ -47,5 +53,8 @@ mod tests {
         assert!(after >= ahead && after < ahead.plus(Millis::seconds(600)));
         not_before(Timestamp(1));
         assert!(now() >= after);
+        go_by(Timestamp(5_000));
+        let other = now();
+        assert!(other >= Timestamp(5_000) && other < Timestamp(605_000), "also one that is behind");
     }
 }

@@ -17,7 +17,7 @@ pub mod store;
 mod vault;
 
 pub use access::{Access, Caller, NewToken, Rejected, Token};
-pub use clock::now;
+pub use clock::{go_by, now};
 pub use deed::{Deed, DeedRecord, Role};
 pub use engine::{Action, Deploy, Engine, EngineError, Taken};
 pub use evidence::{MetricSeen, Seen};

@@ -53,6 +53,10 @@ impl Fences {
     /// When it is refused, or the disk does not do.
     pub fn pass(&self, key: &ServiceKey, generation: Generation, tried: &str) -> Result<(), Error> {
         let path = self.path(key);
+        // Another server of the folder may be at the same: one that was taken for dead, say.
+        let _turn = fs::File::open(&self.folder)
+            .and_then(|folder| folder.lock().map(|()| folder))
+            .map_err(|error| io_error(tried, &self.folder, &error))?;
         let seen = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().map_err(|_| {
                 Error::never(tried, format!("{} holds no number", path.display()))

@@ -181,6 +181,9 @@ pub enum JournalError {
         /// The last event that is there now.
         ends_at: u64,
     },
+    /// Another server has taken over: nothing was written, and nothing will be.
+    #[error("another server has taken over; this one writes nothing any more")]
+    Fenced,
     /// What is stored cannot be read.
     #[error("the journal is damaged: {why}")]
     Damaged {

@@ -20,13 +20,20 @@ impl Guard {
         Self { address, known_as }
     }
 
-    fn admits(&self, known: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        if !header(header::HOST).is_some_and(|host| self.is_ours(host)) {
-            let why = "this server is not known by that host name";
-            let hint = "use a name of its certificate, or start it with `--behind-proxy NAME`";
-            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why).hint(hint));
+    /// Refuses a host name that is not the server's own.
+    pub(crate) fn knows(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        if host.is_some_and(|host| self.is_ours(host)) {
+            return Ok(());
         }
+        let why = "this server is not known by that host name";
+        let hint = "use a name of its certificate, or start it with `--behind-proxy NAME`";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "A002", why).hint(hint))
+    }
+
+    fn admits(&self, known: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
+        self.knows(headers)?;
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let token = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         known.admit(token.unwrap_or_default().trim()).map_err(|rejected| {
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "A001", rejected.to_string());

@@ -13,9 +13,11 @@ mod problem;
 mod routes;
 mod secrets;
 mod tokens;
+mod waiting;
 pub mod wire;
 
 pub use access::addresses;
+pub use waiting::{Forward, wait};
 
 use davy_engine::{
     Access, Engine, Vault,

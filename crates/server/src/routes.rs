@@ -19,7 +19,7 @@ use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Above the file's own limit, so that the file's own message is seen.
-const BODY: usize = 16 * 1024 * 1024;
+pub(crate) const BODY: usize = 16 * 1024 * 1024;
 
 pub(crate) fn app(shared: Shared) -> Router {
     Router::new()

@@ -1,12 +1,13 @@
 //! `davy demo`: a real canary over real HTTP on this machine, from nothing to its end, leaving nothing behind.
 
 use crate::{
+    api::Api,
     cli::{Demo, Scenario},
     exit::{DONE, Exit, Failure},
     home::Home,
     load::Load,
     output,
-    server::{self, Server},
+    server::{self, Base, Server},
     view,
 };
 use anyhow::Context;
@@ -94,9 +95,9 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(Some(&folder.0.join("data")))?;
     let blind: Option<Arc<dyn Telemetry>> = (asked.scenario == Scenario::Blind).then(|| Arc::new(Silent) as _);
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server =
-        Server::start(home, crate::api::Api::at(any), any, Some(Default::default()), &Default::default(), blind)
-            .await?;
+    let base = Arc::new(Base::take(home, Api::at(any), &Default::default()).await?);
+    let journal = base.open().await?;
+    let server = Server::start(base, journal, any, Some(Default::default()), blind).await?;
     let showing = async {
         tokio::select! {
             shown = show(asked, &server, &folder, began, json) => shown,

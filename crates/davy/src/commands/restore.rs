@@ -86,7 +86,7 @@ fn is_free(home: &Home) -> Result<(), Failure> {
     }
     if home.data.join("lock").exists() {
         // Says so when a server uses it.
-        drop(home.lock()?);
+        drop(home.lock(crate::home::Held::Alone)?);
     }
     let message = format!("the folder {} is not empty: nothing is ever restored over something", home.data.display());
     Err(Failure::new(Exit::Usage, "D143", message).hint("give a new folder, or move this one away"))

@@ -5,16 +5,19 @@ use crate::{
     api::Api,
     cli::{Down, Server as Asked, Up},
     client::Client,
-    database::Database,
     exit::{DONE, Exit, Failure},
-    home::{self, Home, LastUp},
+    home::{self, Held, Home, LastUp},
     output,
-    server::{self, Server},
+    server::{self, Base, Server},
+    servers,
 };
 use anyhow::Context;
 use davy_server::wire;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 /// The server, in the foreground. A signal ends it alone: what serves traffic goes on.
 pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
@@ -24,48 +27,131 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         None => Home::find(None)?,
     };
     let api = Api::of(asked.listen, &asked.api)?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let mut told = told()?;
     if asked.gateway_apart {
         apart::gateway(&home).await?;
     }
-    // One that runs apart has options of its own.
-    let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
-    let mut server = Server::start(home.clone(), api, asked.gateway, features, &asked.database, None).await?;
-    let last =
-        LastUp { url: server.url.clone(), token_file: home.token_file(), data: server.data(), tls: server.tls.clone() };
-    home::remember(&last)?;
-    if asked.gateway_apart {
-        server.leave_gateway();
-    }
-    apart::ready();
-    match json {
-        true => output::json(&serde_json::json!({
-            "type": "ready",
-            "url": server.url,
-            "gateway": format!("http://{}", server.gateway),
-            "gateway_tls": server.gateway_tls.map(|address| format!("https://{address}")),
-            "token_file": last.token_file,
-        })),
-        false => {
-            let tls = server.gateway_tls.map(|address| format!(" and https://{address}")).unwrap_or_default();
-            output::data(&format!("davy is up: services at http://{}{tls}, API at {}", server.gateway, server.url));
-            output::data(&format!("everything is kept in {}", home.data.display()));
-            if let database @ (Database::Server(_) | Database::Named(_)) = Database::of(&home)? {
-                output::data(&format!("but the journal, which is in {database}"));
+    let base = Arc::new(Base::take(home, api, &asked.database).await?);
+    let mut starts = true;
+    loop {
+        let journal = match base.open().await {
+            Ok(journal) => journal,
+            Err(failure) if starts => return Err(failure),
+            Err(failure) => {
+                tracing::warn!(
+                    error = failure.message,
+                    "this server waits, and its journal cannot be opened; trying again"
+                );
+                tokio::time::sleep(REOPEN).await;
+                continue;
             }
-            output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
+        };
+        let waits = |behind: &str| waiting(&base, behind, json);
+        let term = tokio::select! {
+            term = servers::turn(&base, &journal, starts, waits) => term,
+            _ = told.wait_for(|told| *told) => Ok(None),
+        };
+        let term = match term {
+            Err(failure) if !starts => {
+                tracing::warn!(error = failure.message, "this server waits; trying again");
+                journal.close().await;
+                tokio::time::sleep(REOPEN).await;
+                continue;
+            }
+            term => term?,
+        };
+        starts = false;
+        let Some(mut term) = term else {
+            journal.close().await;
+            return Ok(DONE);
+        };
+        if let Some(since) = term.since() {
+            davy_engine::go_by(since);
+        }
+        // One that runs apart has options of its own.
+        let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
+        let mut server = Server::start(base.clone(), journal.clone(), asked.gateway, features, None).await?;
+        home::remember(&LastUp {
+            url: base.url.clone(),
+            token_file: base.home.token_file(),
+            data: base.home.data.clone(),
+            tls: base.tls.clone(),
+        })?;
+        if asked.gateway_apart {
+            server.leave_gateway();
+        }
+        apart::ready();
+        works(&base, &server, json);
+        let until = async {
+            told.wait_for(|told| *told).await.ok();
+        };
+        let ended = tokio::select! {
+            stop = server.serve(until) => Some(stop?),
+            () = term.lost() => None,
+        };
+        match ended {
+            Some(stop) => {
+                let stopped = server.stop(stop.is_none_or(|stop| stop.keep_traffic)).await;
+                term.end(stop.is_some()).await;
+                stopped?;
+                return Ok(DONE);
+            }
+            None => {
+                tracing::warn!("another server has taken over; this one waits");
+                server.stop(true).await.ok();
+                journal.close().await;
+            }
         }
     }
-    let until = async move {
+}
+
+/// Between two attempts to open a journal that was open before.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// Becomes true when a signal says that the server is to end.
+fn told() -> Result<watch::Receiver<bool>, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let (sender, told) = watch::channel(false);
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-    };
-    let stop = server.serve(until).await?;
-    let keep = stop.is_none_or(|stop| stop.keep_traffic);
-    server.stop(keep).await?;
-    Ok(DONE)
+        sender.send(true).ok();
+    });
+    Ok(told)
+}
+
+fn waiting(base: &Base, behind: &str, json: bool) {
+    apart::ready();
+    match json {
+        true => output::json(&serde_json::json!({ "type": "waiting", "url": base.url, "behind": behind })),
+        false => output::data(&format!(
+            "davy waits: the server at {behind} works on {}; this one passes on what it is asked at {}, and takes over when the other is gone",
+            base.database, base.url
+        )),
+    }
+}
+
+fn works(base: &Base, server: &Server, json: bool) {
+    match json {
+        true => output::json(&serde_json::json!({
+            "type": "ready",
+            "url": base.url,
+            "gateway": format!("http://{}", server.gateway),
+            "gateway_tls": server.gateway_tls.map(|address| format!("https://{address}")),
+            "token_file": base.home.token_file(),
+        })),
+        false => {
+            let tls = server.gateway_tls.map(|address| format!(" and https://{address}")).unwrap_or_default();
+            output::data(&format!("davy is up: services at http://{}{tls}, API at {}", server.gateway, base.url));
+            output::data(&format!("everything is kept in {}", base.home.data.display()));
+            if base.database.is_shared() {
+                output::data(&format!("but the journal, which is in {}", base.database));
+            }
+            output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
+        }
+    }
 }
 
 /// The code of a server that ends and could not stop everything.
@@ -88,7 +174,7 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
     if told {
         wait_for_lock(&home).await?;
     } else if home.data.exists() {
-        let lock = home.lock()?;
+        let lock = home.lock(Held::Alone)?;
         if !asked.keep_traffic {
             let stopped = server::places(&home)?.stop_all(server::GRACE).await;
             // None there is as good as one that ended; and it ends also where an engine cannot be reached.
@@ -115,7 +201,7 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
 
 async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
     for _ in 0..300 {
-        if home.lock().is_ok() {
+        if home.lock(Held::Alone).is_ok() {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

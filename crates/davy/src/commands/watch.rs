@@ -40,6 +40,7 @@ pub(crate) async fn rollout(client: &Client, id: &RolloutId, watching: &Watching
 
 async fn follow(client: &Client, id: &RolloutId, exit_on_pause: bool, json: bool) -> Result<Exit, Failure> {
     let path = format!("/api/rollouts/{id}");
+    let mut client = client.clone();
     let (mut painted, mut told, mut lost) = (0, String::new(), None::<Instant>);
     loop {
         let seen: Rollout = match client.get(&path).await {
@@ -54,6 +55,7 @@ async fn follow(client: &Client, id: &RolloutId, exit_on_pause: bool, json: bool
                     return Err(failure);
                 }
                 tokio::time::sleep(EVERY).await;
+                client = client.again();
                 continue;
             }
             Err(failure) => return Err(failure),

@@ -26,6 +26,7 @@ mod remote;
 mod replay;
 mod rollouts;
 mod secrets;
+mod servers;
 mod services;
 mod simulate;
 mod starting;

@@ -75,7 +75,7 @@ impl Reconciler {
     }
 
     /// Begins to store the next batch.
-    fn store(&mut self) {
+    pub(super) fn store(&mut self) {
         if self.storing.is_none()
             && let Some(batch) = self.unstored.front()
         {

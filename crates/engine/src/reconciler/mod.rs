@@ -120,7 +120,7 @@ pub(crate) struct Reconciler {
     recalling: Option<(RolloutId, JoinHandle<Vec<Batch>>)>,
     /// In the order of their numbers; the first one is being stored.
     unstored: VecDeque<Batch>,
-    storing: Option<JoinHandle<()>>,
+    storing: Option<JoinHandle<bool>>,
     /// Why evidence cannot be stored or read, while it cannot.
     unkept: Trouble,
     /// Over the stored batches of the rollout under way.
@@ -141,7 +141,8 @@ enum Woken {
     Window(Result<Window, Error>),
     Reading(Reading),
     Written(Result<write::Written, tokio::task::JoinError>),
-    Stored,
+    /// Whether it is.
+    Stored(Result<bool, tokio::task::JoinError>),
     Recalled(Vec<Batch>),
     Reported,
     Tick,
@@ -190,8 +191,19 @@ impl Reconciler {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop, or another server has taken over.
     pub(crate) async fn run(mut self) {
+        self.work().await;
+        // What could not be written is not tried for ever.
+        if let Some(writing) = &self.writing {
+            writing.task.abort();
+        }
+        if let Some(storing) = &self.storing {
+            storing.abort();
+        }
+    }
+
+    async fn work(&mut self) {
         self.take_up();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -202,7 +214,7 @@ impl Reconciler {
                 biased;
                 written = ended(self.writing.as_mut().map(|writing| &mut writing.task)) => Woken::Written(written),
                 message = self.mailbox.recv() => Woken::Message(message.map(Box::new)),
-                _ = ended(self.storing.as_mut()) => Woken::Stored,
+                stored = ended(self.storing.as_mut()) => Woken::Stored(stored),
                 batches = ended(self.recalling.as_mut().map(|(_, task)| task)) => Woken::Recalled(batches.unwrap_or_default()),
                 _ = ended(self.reporting.as_mut()) => Woken::Reported,
                 window = listen::next(&mut self.windows) => Woken::Window(window),
@@ -214,9 +226,17 @@ impl Reconciler {
                     None | Some(Message::Stop) => return,
                     Some(message) => self.message(message),
                 },
+                Woken::Written(Ok(write::Written::Fenced)) | Woken::Stored(Ok(false)) => {
+                    tracing::warn!(service = %self.key, "another server looks after it now");
+                    return;
+                }
                 Woken::Written(written) => self.written(written).await,
                 Woken::Window(window) => self.window(window).await,
-                Woken::Stored => self.stored().await,
+                Woken::Stored(Ok(true)) => self.stored().await,
+                Woken::Stored(Err(_)) => {
+                    self.storing = None;
+                    self.store();
+                }
                 Woken::Recalled(batches) => self.recalled(&batches),
                 Woken::Reported => self.reporting = None,
                 Woken::Reading(reading) => {

@@ -136,6 +136,8 @@ impl Reconciler {
                     false => self.take_up(),
                 }
             }
+            // Told apart before.
+            Ok(write::Written::Fenced) => {}
             Err(error) => {
                 tracing::error!(service = %self.key, %error, "a write was broken off; it is decided again");
                 self.decide_again(input);

@@ -40,6 +40,8 @@ pub(super) enum Written {
     Ours(Vec<Record>),
     /// Not: somebody else's events stand there.
     Others(Vec<Record>),
+    /// Not, and nothing will be: another server looks after the service.
+    Fenced,
 }
 
 /// Appends. What failed, or was not answered in time, may have been written all the same: what is there decides, and an
@@ -57,6 +59,7 @@ pub(super) async fn append(
                 trouble.over();
                 return Written::Ours(records);
             }
+            Ok(Err(JournalError::Fenced)) => return Written::Fenced,
             answer => failure(answer),
         };
         if let Ok(Ok(found)) = tokio::time::timeout(ATTEMPT, journal.stream(&key, position)).await
@@ -73,11 +76,15 @@ pub(super) async fn append(
     }
 }
 
-/// Stores a batch.
-pub(super) async fn store(journal: Arc<dyn Journal>, batch: Batch, trouble: Trouble) {
+/// Stores a batch; whether it is: not where another server has taken over.
+pub(super) async fn store(journal: Arc<dyn Journal>, batch: Batch, trouble: Trouble) -> bool {
     loop {
         let why = match tokio::time::timeout(ATTEMPT, journal.store(&batch)).await {
-            Ok(Ok(())) => return trouble.over(),
+            Ok(Ok(())) => {
+                trouble.over();
+                return true;
+            }
+            Ok(Err(JournalError::Fenced)) => return false,
             answer => failure(answer),
         };
         if trouble.begins(&why) {

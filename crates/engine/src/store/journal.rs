@@ -5,6 +5,7 @@ use super::{
     deeds::{self, Change, Sealed},
     evidence,
     explain::{explain, unavailable},
+    lease::{self, Bid, Bidder},
     place::{self, Place},
     postgres::{self, Server},
     read,
@@ -41,6 +42,8 @@ pub(super) struct Slot {
     pub(super) connection: Option<Connection>,
     /// The last event that was seen at a turn.
     pub(super) seen: Option<Mark>,
+    /// Of the lease under which it is written, if there is one.
+    pub(super) token: Option<i64>,
 }
 
 impl Store {
@@ -101,7 +104,8 @@ impl Store {
         let readers = place.readers();
         Self {
             place,
-            writer: writer.map(|connection| Arc::new(Mutex::new(Slot { connection: Some(connection), seen: None }))),
+            writer: writer
+                .map(|connection| Arc::new(Mutex::new(Slot { connection: Some(connection), seen: None, token: None }))),
             readers,
         }
     }
@@ -121,6 +125,15 @@ impl Store {
         {
             tracing::warn!(place = %self.place, %error, "the journal could not be closed; its log is read at the next start");
         }
+    }
+
+    /// Asks to be the one server that works. From when it is, writes are refused once another one is.
+    ///
+    /// # Errors
+    /// As of every append.
+    pub async fn bid(&self, bidder: &Bidder) -> Result<Bid, JournalError> {
+        let bidding = lease::bid(self.writer()?, self.readers.clone(), self.place.clone(), bidder.clone());
+        Self::carried(bidding).await
     }
 
     /// What a verdict on the stored batches `first..=last` of a rollout names; none when one of them is missing.

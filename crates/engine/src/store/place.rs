@@ -27,6 +27,8 @@ pub(super) enum Begun {
     Yes,
     /// Somebody else writes: trying again can help.
     Busy(sqlx::Error),
+    /// Another server has taken the lease since.
+    Fenced,
     /// The connection is of no use; nothing was written.
     Failed(sqlx::Error),
 }
@@ -71,13 +73,14 @@ impl Place {
         }
     }
 
-    /// Begins to write, alone.
-    pub(super) async fn begin(&self, connection: &mut Connection) -> Begun {
+    /// Begins to write, alone; with the token of a lease only if it is the last one that was taken.
+    pub(super) async fn begin(&self, connection: &mut Connection, token: Option<i64>) -> Begun {
         let begun = match connection {
-            Connection::Sqlite(_) => sql("BEGIN IMMEDIATE").execute(&mut *connection).await,
-            Connection::Postgres(connection) => postgres::begin(connection).await,
+            Connection::Sqlite(_) => sql("BEGIN IMMEDIATE").execute(&mut *connection).await.map(|_| None),
+            Connection::Postgres(connection) => postgres::begin(connection).await.map(Some),
         };
         match begun {
+            Ok(last) if token.is_some_and(|token| last.is_some_and(|last| last > token)) => Begun::Fenced,
             Ok(_) => Begun::Yes,
             Err(error) if self.is_busy(&error) => Begun::Busy(error),
             Err(error) => Begun::Failed(error),

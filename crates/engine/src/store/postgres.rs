@@ -10,7 +10,8 @@ use sqlx::{
 use std::{fmt, str::FromStr as _, time::Duration};
 
 /// Each brings the tables from its index to the next format, which the row of `journal` says.
-const MIGRATIONS: [&str; 2] = [include_str!("postgres_1.sql"), include_str!("postgres_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("postgres_1.sql"), include_str!("postgres_2.sql"), include_str!("postgres_3.sql")];
 
 /// The longest wait for a connection.
 pub(super) const REACH: Duration = Duration::from_secs(5);
@@ -209,12 +210,13 @@ pub(super) async fn prepare(connection: &mut PgConnection, access: Access) -> Re
     Ok(())
 }
 
-/// Begins a transaction and takes the writers' lock, which is held until its end.
-pub(super) async fn begin(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+/// Begins a transaction and takes the writers' lock, which is held until its end. Gives the token of the last lease: as it is
+/// read with the lock, none is given out before this transaction ends.
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     answer(sqlx::query("BEGIN").execute(&mut *connection)).await?;
-    let locking = sqlx::query("SELECT one FROM journal FOR UPDATE").execute(&mut *connection);
+    let locking = sqlx::query("SELECT token FROM journal FOR UPDATE").fetch_one(&mut *connection);
     match tokio::time::timeout(PATIENCE * 2, locking).await {
-        Ok(Ok(locked)) => Ok(locked.rows_affected()),
+        Ok(Ok(locked)) => locked.try_get(0),
         Ok(Err(error)) => {
             // Ends it, so that the connection may be used again; one that is broken says so at its next use.
             answer(sqlx::query("ROLLBACK").execute(connection)).await.ok();

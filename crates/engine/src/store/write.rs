@@ -85,7 +85,7 @@ impl Turn {
                 Some(connection) => connection,
                 None => place.writing().await.map_err(failed)?,
             };
-            match place.begin(&mut connection).await {
+            match place.begin(&mut connection, slot.token).await {
                 Begun::Yes => {
                     let last = seen::look(&place, &mut connection, slot.seen.as_ref(), kept, tried).await?;
                     return Ok(Self { slot, connection, place, tried, last });
@@ -99,6 +99,8 @@ impl Turn {
                     // The database has waited by itself, except when it saw no use in it.
                     sleep(Duration::from_millis(5)).await;
                 }
+                // The connection goes, and its transaction with it.
+                Begun::Fenced => return Err(JournalError::Fenced),
                 // One that was kept may have died since; a new one is asked once.
                 Begun::Failed(error) => match &connection {
                     Connection::Postgres(_) if kept && Instant::now() < deadline => {}

@@ -7,7 +7,7 @@ use davy_core::{
 };
 use davy_engine::{
     Deed, KeyFile,
-    store::{Change, Signer, Store, Trust},
+    store::{Bid, Bidder, Change, Lease, Signer, Store, Trust},
 };
 use davy_ports::{Entry, Journal, JournalError, conformance};
 use std::{
@@ -247,4 +247,92 @@ async fn a_database_that_comes_back_older_is_not_written_to() {
     assert!(matches!(refused, Err(JournalError::Older { seen: 3, ends_at: 4, .. })), "{refused:?}");
     assert_eq!(journal.stream(&key("logo"), 0).await.unwrap().len(), 4, "it can be read");
     other.append(&key("logo"), 1, &[applied(2)]).await.expect("the backup is a journal");
+}
+
+fn bidder(name: &str) -> Bidder {
+    Bidder { reach: name.to_owned(), folder: "f".to_owned(), starts: true, ended: None }
+}
+
+async fn won(journal: &Store, bidder: &Bidder) -> Lease {
+    match journal.bid(bidder).await.unwrap() {
+        Bid::Won(lease) => lease,
+        _ => panic!("{} cannot have it", bidder.reach),
+    }
+}
+
+async fn waits(journal: &Store, bidder: &Bidder) -> String {
+    match journal.bid(bidder).await.unwrap() {
+        Bid::Waits(reach) => reach,
+        _ => panic!("{} does not wait", bidder.reach),
+    }
+}
+
+#[tokio::test]
+async fn one_server_works_and_one_that_was_taken_for_dead_writes_nothing() {
+    let server = Server::start();
+    let url = server.database();
+    let (one, two) = (Store::connect(&url).await.unwrap(), Store::connect(&url).await.unwrap());
+    let mut first = won(&one, &bidder("one")).await;
+    one.append(&key("logo"), 0, &[applied(1)]).await.unwrap();
+    assert_eq!(waits(&two, &bidder("two")).await, "one");
+    assert!(first.renew().await.unwrap());
+    assert_eq!(waits(&two, &bidder("two")).await, "one");
+    // It is silent: by the database's clock, in three seconds.
+    let began = std::time::Instant::now();
+    let mut second = loop {
+        match two.bid(&bidder("two")).await.unwrap() {
+            Bid::Won(lease) => break lease,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(second.token() > first.token());
+    // Wherever it would write, it is refused, at the position that would fit, too.
+    assert_eq!(one.append(&key("logo"), 1, &[applied(2)]).await, Err(JournalError::Fenced));
+    assert_eq!(one.append(&key("logo"), 1, &[applied(2)]).await, Err(JournalError::Fenced));
+    let deed = Deed::SecretRemoved { name: SecretName::new("A").unwrap(), scope: Scope::default() };
+    let change = Change { deeds: vec![deed], ..Change::default() };
+    let changed = one.change(Timestamp(1), &Actor::new("lena"), change).await;
+    assert!(matches!(changed, Err(JournalError::Fenced)), "{changed:?}");
+    assert!(!first.renew().await.unwrap(), "it is told that it lost the lease");
+    two.append(&key("logo"), 1, &[applied(2)]).await.unwrap();
+    assert!(second.renew().await.unwrap());
+    // One that is known to have ended is not waited for, but only that one.
+    let ended = |token| Bidder { ended: Some(token), ..bidder("three") };
+    let three = Store::connect(&url).await.unwrap();
+    assert_eq!(waits(&three, &ended(first.token())).await, "two");
+    let third = won(&three, &ended(second.token())).await;
+    assert_eq!(two.append(&key("logo"), 2, &[applied(3)]).await, Err(JournalError::Fenced));
+    three.append(&key("logo"), 2, &[applied(3)]).await.unwrap();
+    // Given up, it is free at once.
+    third.release(false).await.unwrap();
+    let four = Store::connect(&url).await.unwrap();
+    let fourth = won(&four, &bidder("four")).await;
+    // All are told to stop: those that wait do, one that has just been started begins again.
+    fourth.release(true).await.unwrap();
+    let waiting = Bidder { starts: false, ..bidder("five") };
+    let five = Store::connect(&url).await.unwrap();
+    assert!(matches!(five.bid(&waiting).await.unwrap(), Bid::Stopped));
+    let elsewhere = Bidder { folder: "g".to_owned(), ..bidder("six") };
+    assert!(matches!(five.bid(&elsewhere).await.unwrap(), Bid::Elsewhere(folder) if folder == "f"));
+    won(&five, &bidder("five")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_ask_at_once_one_has_the_lease() {
+    let server = Server::start();
+    let url = server.database();
+    let mut stores = Vec::new();
+    for _ in 0..8 {
+        stores.push(Store::connect(&url).await.unwrap());
+    }
+    let asked = stores.iter().enumerate().map(|(number, store)| {
+        let store = store.clone();
+        tokio::spawn(async move { matches!(store.bid(&bidder(&number.to_string())).await.unwrap(), Bid::Won(_)) })
+    });
+    let mut winners = 0;
+    for asked in asked.collect::<Vec<_>>() {
+        winners += u32::from(asked.await.unwrap());
+    }
+    assert_eq!(winners, 1);
 }
