@@ -8,12 +8,17 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     time::Duration,
 };
 
 const QUICK: &str = "rollout:\n  canary: { steps: [50%, 100%], hold: 3s, deadline: 60s }\n  drain: 1s\n  bake: 1s\n";
+
+/// What shows a process another time, where Debian puts it.
+const FAKETIME: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 
 /// One server of several.
 struct One {
@@ -23,10 +28,19 @@ struct One {
 
 impl One {
     fn start(host: &Host, database: &str) -> Self {
+        Self::at_a_time(host, database, None)
+    }
+
+    /// One whose wall clock differs by this, such as `+10m`.
+    fn at_a_time(host: &Host, database: &str, time: Option<&str>) -> Self {
         let data = host.data();
         let data = data.to_str().expect("a plain path");
         let ports = ["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"];
         let mut command = host.command(&["up", "--json", "--data", data, "--database", database]);
+        if let Some(time) = time {
+            let library = FAKETIME.iter().find(|path| Path::new(path).exists()).expect("faketime is installed");
+            command.env("LD_PRELOAD", library).env("FAKETIME", time).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         let mut child = command.args(ports).stdout(Stdio::piped()).spawn().expect("davy runs");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
@@ -187,5 +201,41 @@ fn what_runs_in_one_folder_is_not_looked_after_from_another() {
     assert!(text(&refused).contains("D041") && text(&refused).contains(name.trim()), "{}", text(&refused));
     down(&host);
     drop(first);
+    host.down();
+}
+
+#[test]
+fn servers_whose_clocks_differ_by_minutes_follow_each_other_without_a_leap() {
+    let postgres = Server::start();
+    let database = postgres.database();
+    let (host, first, _) = serving(&database);
+    let ahead = One::at_a_time(&host, &database, Some("+10m"));
+    ahead.says("waiting");
+    let load = Load::start(&host.gateway);
+    host.write("v2", QUICK);
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("on trial", |status| status["state"] == "holding");
+    drop(first);
+    ahead.says("ready");
+    // Ten minutes later its step's deadline would be over, and the rollout would wait for a person.
+    promoted(&host, "v2");
+    let behind = One::at_a_time(&host, &database, Some("-10m"));
+    behind.says("waiting");
+    host.write("v1", QUICK);
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("on trial", |status| status["state"] == "holding");
+    drop(ahead);
+    behind.says("ready");
+    promoted(&host, "v1");
+    let (sent, failed) = load.stop();
+    assert!(sent > 500 && failed == 0, "{failed} of {sent}");
+    let told = host.davy(&["rollout", "explain", "--json"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let times: Vec<u64> =
+        told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["at"].as_u64()).collect();
+    assert!(times.len() > 5 && times.is_sorted(), "{told}");
+    assert!(times[times.len() - 1] - times[0] < 300_000, "{told}");
+    down(&host);
+    drop(behind);
     host.down();
 }
