@@ -235,8 +235,7 @@ impl Server {
             Some(stopped) => stopped,
             None => self.platform.stop_all(GRACE).await,
         };
-        let gateway = Client::new(self.home.control()).shutdown().await;
-        self.keeper.ended().await;
+        let gateway = self.keeper.end().await;
         instances?;
         gateway?;
         Ok(())
