@@ -128,12 +128,13 @@ class Host:
         return status
 
     def gateway_process(self):
+        """The gateway itself, not its porter."""
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if len(words) > 1 and words[1] == "gateway" and str(self.data / "gateway") in words:
+            if words[1:3] == ["gateway", "--held"] and str(self.data / "gateway") in words:
                 return int(process.name)
 
     def down(self):

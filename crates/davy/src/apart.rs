@@ -87,9 +87,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?)
 }
 
-/// Waits until a process is the gateway.
-async fn answers(client: &davy_gateway::Client, pid: u32) {
-    while !client.hello().await.is_ok_and(|hello| hello.pid == pid) {
+/// Waits until this process keeps the gateway.
+async fn answers(client: &davy_gateway::Client, process: u32) {
+    while !client.hello().await.is_ok_and(|hello| hello.is_of(process)) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -266,8 +266,7 @@ impl Server {
             Some(stopped) => stopped,
             None => self.platform.stop_all(GRACE).await,
         };
-        let gateway = Client::new(self.base.home.control()).shutdown().await;
-        self.keeper.ended().await;
+        let gateway = self.keeper.end().await;
         instances?;
         gateway?;
         Ok(())

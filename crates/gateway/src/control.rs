@@ -4,9 +4,11 @@
 use crate::{
     disk::{Disk, Writing},
     frame::{self, Answer, Hello, Request},
-    handover::{self, Sockets},
+    handover,
     held::{AT_ONCE, Holder},
     metrics::Sources,
+    porter::Porter,
+    sockets::Sockets,
     worker::Phase,
 };
 use davy_core::{HealthCheck, ServiceKey, Serving, Snapshot};
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     hello: Arc<Hello>,
     sources: Sources,
     sockets: Arc<Mutex<Option<Sockets>>>,
+    porter: Option<Arc<Porter>>,
     phase: watch::Sender<Phase>,
     ticks: watch::Sender<u64>,
     pub(crate) ended: Arc<Notify>,
@@ -48,6 +51,7 @@ impl Shared {
         hello: Hello,
         sources: Sources,
         sockets: Sockets,
+        porter: Option<Porter>,
         phase: watch::Sender<Phase>,
     ) -> Self {
         Self {
@@ -56,6 +60,7 @@ impl Shared {
             hello: Arc::new(hello),
             sources,
             sockets: Arc::new(Mutex::new(Some(sockets))),
+            porter: porter.map(Arc::new),
             phase,
             ticks: watch::Sender::new(0),
             ended: Arc::default(),
@@ -70,6 +75,24 @@ impl Shared {
     /// What it listens on; none once another process does.
     pub(crate) fn sockets(&self) -> MutexGuard<'_, Option<Sockets>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has them held in case that this process is killed.
+    pub(crate) fn hold(&self) -> io::Result<()> {
+        match (&self.porter, &*self.sockets()) {
+            (Some(porter), Some(sockets)) => porter.hold(sockets),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of what it listens on, and of the folder; so does its porter. False if another process has both.
+    pub(crate) async fn let_go(&self) -> bool {
+        let Some(sockets) = self.sockets().take() else { return false };
+        if let Some(porter) = &self.porter {
+            porter.let_go().await;
+        }
+        drop(sockets);
+        true
     }
 
     /// Tells the workers.
@@ -181,7 +204,10 @@ impl Shared {
             Err(error) => Answer::Error(error),
         };
         match request {
-            Request::Hello => Answer::Hello(Box::new((*self.hello).clone())),
+            Request::Hello => {
+                let unheld = self.porter.as_ref().is_some_and(|porter| porter.is_gone());
+                Answer::Hello(Box::new(Hello { unheld, ..(*self.hello).clone() }))
+            }
             Request::Serve(snapshot) => serving(self.serve(&snapshot).await),
             Request::Renew { key, generation } => serving(self.holder().renew(&key, generation)),
             Request::Revert { key } => serving(self.revert(&key)),

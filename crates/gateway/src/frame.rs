@@ -7,6 +7,7 @@ use crate::{
 };
 use davy_core::{Generation, ServiceKey, Serving, Snapshot, Window};
 use davy_ports::{Cursor, Error};
+use rustix::process::{Pid, getpgid};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, net::SocketAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -81,8 +82,21 @@ pub struct Hello {
     /// What it does beyond plain HTTP; none of a version that did not say.
     #[serde(default)]
     pub features: Option<Features>,
-    /// Its process, for people; nothing is decided by it.
+    /// Its process.
     pub pid: u32,
+    /// Whether the porter that held its sockets is no more.
+    #[serde(default)]
+    pub unheld: bool,
+}
+
+impl Hello {
+    /// Whether this is the gateway that a process of this machine is, or keeps as its porter.
+    #[must_use]
+    pub fn is_of(&self, process: u32) -> bool {
+        let pid = |pid: u32| i32::try_from(pid).ok().and_then(Pid::from_raw);
+        // A porter leads the group of its gateway.
+        self.pid == process || pid(self.pid).is_some_and(|own| getpgid(Some(own)).ok() == pid(process))
+    }
 }
 
 pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), body: &impl Serialize) -> io::Result<()> {

@@ -6,49 +6,28 @@ use crate::{
     frame::{self, Answer, Request},
     handed::{Counted, Follow, Handed, HandedService},
     manager::tell_manager,
+    sockets::{self, Sockets},
     worker::Phase,
 };
 use davy_core::ServiceKey;
 use davy_ports::Error;
-use rustix::{
-    fd::{AsFd, OwnedFd},
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        recvmsg, sendmsg,
-    },
-};
+use rustix::process::{Pid, getpgid};
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
-    net::TcpListener,
+    io,
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::Interest,
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+use tokio::net::{
+    UnixStream,
+    unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
 /// How long the process before may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(600);
 /// The same, once it is told to end.
 const FINISH: Duration = Duration::from_secs(3);
-/// The most sockets that are handed: two listeners and the lock.
-const MOST: usize = 3;
-
-/// What a gateway listens on, and the lock of its folder.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    pub plain: TcpListener,
-    pub secure: Option<TcpListener>,
-    pub lock: File,
-}
 
 /// A gateway that is ready to hand over.
 pub(crate) struct Offer {
@@ -62,17 +41,13 @@ pub(crate) async fn ask(control: &Path) -> Result<Option<Offer>, Error> {
     let Ok(mut socket) = UnixStream::connect(control).await else { return Ok(None) };
     let asking = async {
         frame::write(&mut socket, &Request::TakeOver).await?;
-        receive(&socket).await
+        sockets::receive(&socket).await
     };
     let received = tokio::time::timeout(STALLED, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let mut received = received
-        .map_err(|error| Error::never(tried, error).hint("`davy down` stops it; it may be of a version that cannot"))?
-        .into_iter();
-    let (Some(lock), Some(plain)) = (received.next(), received.next()) else {
-        return Err(Error::never(tried, "it gave no sockets"));
-    };
-    let secure = received.next().map(TcpListener::from);
-    Ok(Some(Offer { socket, sockets: Sockets { plain: plain.into(), secure, lock: lock.into() } }))
+    let received = received
+        .map_err(|error| Error::never(tried, error).hint("`davy down` stops it; it may be of a version that cannot"))?;
+    let sockets = received.ok_or_else(|| Error::never(tried, "it gave no sockets"))?;
+    Ok(Some(Offer { socket, sockets }))
 }
 
 impl Offer {
@@ -145,48 +120,51 @@ async fn hear(mut reading: OwnedReadHalf, shared: &Shared, number: u64) -> io::R
 
 /// Hands this gateway over to whoever asked on this socket.
 pub(crate) async fn give(shared: &Shared, mut socket: UnixStream) -> io::Result<()> {
-    let sent = {
-        let sockets = shared.sockets();
-        let Some(sockets) = &*sockets else { return Err(io::Error::other("it is handed over already")) };
-        let mut all = vec![sockets.lock.as_fd(), sockets.plain.as_fd()];
-        all.extend(sockets.secure.as_ref().map(AsFd::as_fd));
-        // One byte and three sockets fit into any buffer.
-        socket.try_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            ancillary.push(SendAncillaryMessage::ScmRights(&all));
-            Ok(sendmsg(&socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::empty())?)
-        })
+    let sent = match &*shared.sockets() {
+        Some(sockets) => sockets::send(&socket, Some(sockets)),
+        None => Err(io::Error::other("it is handed over already")),
     };
     sent?;
     // It gets itself ready, and may still fail.
     let Request::Commit = tokio::time::timeout(Duration::from_secs(30), frame::read(&mut socket)).await?? else {
         return Err(io::Error::other("it asked something else"));
     };
-    if shared.sockets().take().is_none() {
+    if !shared.let_go().await {
         return Err(io::Error::other("it is handed over already"));
     }
-    // Before this process can end: to a service manager the other one is the gateway from now on, and not its end.
-    if let Some(pid) = socket.peer_cred().ok().and_then(|peer| peer.pid()) {
-        tell_manager(&format!("MAINPID={pid}"));
+    // Before this process can end: to a service manager the other one is the gateway from now on, and not its end. Its main
+    // process leads its group: the porter, where there is one.
+    let other = socket.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+    if let Some(main) = other.and_then(|pid| getpgid(Some(pid)).ok()) {
+        tell_manager(&format!("MAINPID={}", main.as_raw_nonzero()));
     }
     let (handed, services) = shared.holder().hand_over();
     let told = services.iter().map(HandedService::last).collect();
     tracing::warn!("another process takes over: this one finishes what is under way");
     // The ports are the other's now; what comes in between waits in their queues.
     shared.phase(Phase::Drain);
-    frame::write(&mut socket, &Answer::Handed(handed)).await?;
-    for service in services {
-        frame::write(&mut socket, &Answer::HandedService(Box::new(service))).await?;
+    // If the other one is gone already, what is under way is finished all the same.
+    let telling = tokio::time::timeout(STALLED, tell_all(&mut socket, handed, services));
+    if let Err(error) = telling.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        tracing::error!(%error, "the process that takes over does not take what is held");
     }
     follow(shared, socket, told).await;
     shared.ended.notify_one();
     Ok(())
 }
 
+async fn tell_all(socket: &mut UnixStream, handed: Handed, services: Vec<HandedService>) -> io::Result<()> {
+    frame::write(socket, &Answer::Handed(handed)).await?;
+    for service in services {
+        frame::write(socket, &Answer::HandedService(Box::new(service))).await?;
+    }
+    Ok(())
+}
+
 /// Serves what it is told, tells what it counts, and ends when nothing is under way any more.
 async fn follow(shared: &Shared, socket: UnixStream, mut told: BTreeMap<ServiceKey, u64>) {
-    let (mut reading, mut writing) = socket.into_split();
+    let (mut reading, writing) = socket.into_split();
+    let mut writing = Some(writing);
     let following = shared.clone();
     let heard = tokio::spawn(async move {
         loop {
@@ -219,36 +197,23 @@ async fn follow(shared: &Shared, socket: UnixStream, mut told: BTreeMap<ServiceK
             // What ended until now is in a window.
             shared.holder().tick();
         }
-        let counted = shared.holder().counted(&mut told);
-        for counted in counted {
-            if frame::write(&mut writing, &counted).await.is_err() {
-                break;
-            }
+        let mut counted = shared.holder().counted(&mut told);
+        counted.extend(is_over.then_some(Counted::Done));
+        // One that does not take it is gone, or as good as gone: it sees that something was not told.
+        if let Some(to) = &mut writing
+            && !matches!(tokio::time::timeout(STALLED, tell_counted(to, counted)).await, Ok(Ok(())))
+        {
+            writing = None;
         }
         if is_over {
-            frame::write(&mut writing, &Counted::Done).await.ok();
             return;
         }
     }
 }
 
-/// What comes with one byte.
-async fn receive(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
-    socket
-        .async_io(Interest::READABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
-            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-            let mut byte = [0];
-            let flags = RecvFlags::CMSG_CLOEXEC;
-            let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
-            if received.bytes != 1 || byte != *b"s" {
-                return Err(io::Error::other("it does not know how to hand over"));
-            }
-            let rights = ancillary.drain().filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
-                _ => None,
-            });
-            Ok(rights.flatten().collect())
-        })
-        .await
+async fn tell_counted(to: &mut OwnedWriteHalf, counted: Vec<Counted>) -> io::Result<()> {
+    for counted in counted {
+        frame::write(to, &counted).await?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Sees to it that a gateway runs: adopts the one that does, starts one that does not, and starts it again when it dies.
 
-use crate::{Client, Features, Hello};
+use crate::{Client, Features, Hello, Options};
 use davy_ports::Error;
 use std::{
     fs::{self, OpenOptions},
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What a keeper needs.
 #[derive(Clone, Debug)]
 pub struct KeeperOptions {
-    /// The executable; its subcommand `gateway` is the process.
+    /// The executable; its subcommand `gateway` is the porter with the gateway.
     pub exe: PathBuf,
     /// Where the gateway listens for traffic.
     pub listen: SocketAddr,
@@ -51,7 +51,18 @@ impl Keeper {
     /// When one runs elsewhere than asked, or none can be started.
     pub async fn start(options: KeeperOptions) -> Result<Self, Error> {
         let client = Client::new(options.control.clone());
-        if let Ok(hello) = client.hello().await {
+        let since = Instant::now();
+        let running = loop {
+            match client.hello().await {
+                Ok(hello) => break Some(hello),
+                // Its porter is just starting it again.
+                Err(_) if is_held(&options.state) && since.elapsed() < START => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(_) => break None,
+            }
+        };
+        if let Some(hello) = running {
             let asked = options.listen;
             let fits = hello.listen.ip() == asked.ip() && (asked.port() == 0 || asked.port() == hello.listen.port());
             if !fits {
@@ -91,35 +102,47 @@ impl Keeper {
         self.tls
     }
 
-    /// Starts the gateway again whenever it is gone. Goes on for ever.
+    /// Starts the gateway again whenever it and its porter are gone, or another one that takes over if the porter is. Goes on for
+    /// ever.
     pub async fn watch(&self) {
-        let mut silent = 0_u32;
         loop {
             tokio::time::sleep(LOOK).await;
-            let died = self.reap();
-            silent = if self.client.hello().await.is_ok() { 0 } else { silent + 1 };
-            // Another one may have taken over. One that does not answer may be busy; one whose socket is dead for a while is
-            // gone.
-            if silent == 0 || (!died && silent < 3) {
+            self.reap();
+            let is_well = match self.client.hello().await {
+                Ok(hello) => !hello.unheld,
+                // It may be busy, or its porter is starting it again; what nobody holds is gone.
+                Err(_) => is_held(&self.options.state),
+            };
+            if is_well {
                 continue;
             }
-            tracing::warn!(died, "the gateway is gone; starting it again");
+            tracing::warn!("the gateway is gone, or what held its sockets; starting another one");
             let options = KeeperOptions { listen: self.address, ..self.options.clone() };
             match start(&options, &self.client).await {
-                Ok((child, _)) => {
-                    *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-                    silent = 0;
-                }
+                Ok((child, _)) => *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child),
                 Err(error) => tracing::error!(%error, "the gateway could not be started; trying again"),
             }
         }
     }
 
-    /// Waits until the gateway that was started here has ended, after it was told to.
-    pub async fn ended(&self) {
+    /// Tells the gateway to end, until it has.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub async fn end(&self) -> Result<(), Error> {
         let since = Instant::now();
-        let running = || self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        while running() && !self.reap() && since.elapsed() < START {
+        loop {
+            // One that is just being started again cannot be told yet, one that was told cannot be told again.
+            self.client.shutdown().await.ok();
+            self.reap();
+            let is_over = self.child.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+            if is_over && !is_held(&self.options.state) {
+                return Ok(());
+            }
+            if since.elapsed() > START {
+                return Err(Error::later("stop the gateway", format!("it has not ended within {START:?}"))
+                    .hint(format!("see {}", self.options.log.display())));
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -135,6 +158,12 @@ impl Keeper {
     }
 }
 
+/// Whether a gateway or a porter has this folder.
+fn is_held(state: &Path) -> bool {
+    // None there is held by nobody.
+    fs::File::open(state.join("lock")).is_ok_and(|file| file.try_lock().is_err())
+}
+
 /// What another executable differs in: its size and when it was written.
 pub(crate) fn build(exe: &Path) -> String {
     let described =
@@ -148,15 +177,18 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
     let log = log.map_err(|error| Error::never(format!("open {}", options.log.display()), error))?;
     let begins = log.metadata().map_or(0, |metadata| metadata.len());
     let copy = log.try_clone().map_err(|error| Error::later(tried, error))?;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let words = Options {
+        listen: options.listen,
+        control: options.control.clone(),
+        state: options.state.clone(),
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        features: options.features.clone().unwrap_or_default(),
+        take_over: true,
+        held: false,
+    };
     let mut child = Command::new(&options.exe)
-        .args(["gateway", "--take-over"])
-        .args(["--listen", &options.listen.to_string(), "--threads", &threads.to_string()])
-        .arg("--control")
-        .arg(&options.control)
-        .arg("--state")
-        .arg(&options.state)
-        .args(options.features.iter().flat_map(Features::words))
+        .arg("gateway")
+        .args(words.words())
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(copy)
@@ -165,7 +197,7 @@ async fn start(options: &KeeperOptions, client: &Client) -> Result<(Child, Hello
     let since = Instant::now();
     while since.elapsed() < START {
         if let Ok(hello) = client.hello().await
-            && hello.pid == child.id()
+            && hello.is_of(child.id())
         {
             return Ok((child, hello));
         }

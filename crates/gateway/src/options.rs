@@ -2,7 +2,11 @@
 
 use crate::{acme::Authority, limits::Limits};
 use serde::{Deserialize, Serialize};
-use std::{fmt::Display, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// What a gateway's process needs.
 #[derive(Clone, Debug)]
@@ -19,6 +23,8 @@ pub struct Options {
     pub features: Features,
     /// Whether it takes over from a gateway that uses the folder.
     pub take_over: bool,
+    /// Whether a porter holds its sockets: the process at the other end of its standard input.
+    pub held: bool,
 }
 
 /// What a gateway does beyond plain HTTP.
@@ -70,11 +76,18 @@ impl Options {
         let (mut listen, mut control, mut state, mut threads) = (None, None, None, 1);
         let mut features = Features::default();
         let mut words = words.into_iter();
-        let mut take_over = false;
+        let (mut take_over, mut held) = (false, false);
         while let Some(name) = words.next() {
-            if name == "--take-over" {
-                take_over = true;
-                continue;
+            match name.as_str() {
+                "--take-over" => {
+                    take_over = true;
+                    continue;
+                }
+                "--held" => {
+                    held = true;
+                    continue;
+                }
+                _ => {}
             }
             let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
             let unreadable = |why: &dyn Display| format!("{name} {value}: {why}");
@@ -95,7 +108,19 @@ impl Options {
             threads,
             features,
             take_over,
+            held,
         })
+    }
+
+    /// The words by which [`Self::parse`] reads the same again, but that a porter holds its sockets.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut words =
+            vec!["--listen".to_owned(), self.listen.to_string(), "--control".to_owned(), path(&self.control)];
+        words.extend(["--state".to_owned(), path(&self.state), "--threads".to_owned(), self.threads.to_string()]);
+        words.extend(self.features.words());
+        words.extend(self.take_over.then(|| "--take-over".to_owned()));
+        words
     }
 }
 

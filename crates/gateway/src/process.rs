@@ -8,7 +8,7 @@ use crate::{
     control::Shared,
     disk::Disk,
     frame::Hello,
-    handover::{self, Offer, Sockets},
+    handover::{self, Offer},
     health,
     held::Holder,
     keeper,
@@ -18,6 +18,8 @@ use crate::{
     metrics::{self, Sources},
     options::Options,
     pace::LOOK,
+    porter::Porter,
+    sockets::Sockets,
     sticky::Key,
     table::Table,
     tls::Tls,
@@ -40,13 +42,15 @@ use tokio::{
 /// How long requests under way may take to finish once it is told to stop.
 const FINISH: Duration = Duration::from_secs(3);
 
-/// Serves until it is told to stop. Becomes the leader of a session of its own.
+/// Serves until it is told to stop. Becomes the leader of a session of its own, if no porter is.
 ///
 /// # Errors
 /// When the folder is used by another gateway, the address is taken, or the folder cannot be written.
 pub fn run(options: Options) -> Result<(), Error> {
-    // Fails only for a process that leads a group already: then nobody's terminal ends it either.
-    rustix::process::setsid().ok();
+    if !options.held {
+        // Fails only for a process that leads a group already: then nobody's terminal ends it either.
+        rustix::process::setsid().ok();
+    }
     let room = raise_limit();
     // The one that is compiled in, said before anybody asks.
     rustls::crypto::ring::default_provider().install_default().ok();
@@ -59,9 +63,16 @@ pub fn run(options: Options) -> Result<(), Error> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("start the runtime"))?;
     let mut offer = if options.take_over { runtime.block_on(handover::ask(&options.control))? } else { None };
-    let (lock, handed) = match &offer {
-        Some(offer) => (offer.sockets.lock.try_clone().map_err(failed("share the lock"))?, Some(&offer.sockets)),
-        None => (lock(&options)?, None),
+    let (porter, kept) = if options.held {
+        let (porter, kept) = runtime.block_on(Porter::meet()).map_err(failed("meet the porter"))?;
+        (Some(porter), kept)
+    } else {
+        (None, None)
+    };
+    let handed = offer.as_ref().map(|offer| &offer.sockets).or(kept.as_ref());
+    let lock = match handed {
+        Some(handed) => handed.lock.try_clone().map_err(failed("share the lock"))?,
+        None => lock(&options)?,
     };
     let remembered = |name: &str| options.state.join(name);
     let before = handed.map(|handed| &handed.plain);
@@ -69,6 +80,9 @@ pub fn run(options: Options) -> Result<(), Error> {
     let features = &options.features;
     let before = handed.and_then(|handed| handed.secure.as_ref());
     let secure = features.tls.map(|asked| Listening::open(&remembered("listen-tls"), asked, before)).transpose()?;
+    // Also after it was killed: the one before that one may still have an address.
+    let is_next = handed.is_some();
+    drop(kept);
     let meters = Arc::new(Meters::default());
     let certificates = match &secure {
         Some(_) => Some(Arc::new(open_certificates(&options, meters.clone())?)),
@@ -138,10 +152,12 @@ pub fn run(options: Options) -> Result<(), Error> {
         tls: secure.as_ref().map(|secure| secure.address),
         features: Some(features.clone()),
         pid: std::process::id(),
+        unheld: false,
     };
     let sockets = Sockets { plain: plain.listener, secure: secure.map(|secure| secure.listener), lock };
-    let shared = Shared::new(holder, disk, hello, sources, sockets, phase);
-    let served = runtime.block_on(run_control(&options, control, shared, Watched { certificates, log, acme, offer }));
+    let shared = Shared::new(holder, disk, hello, sources, sockets, porter, phase);
+    let served =
+        runtime.block_on(run_control(&options, control, shared, Watched { certificates, log, acme, offer, is_next }));
     // A disk that hangs does not keep the process.
     runtime.shutdown_background();
     served.map_err(failed("listen on the control socket"))
@@ -153,6 +169,7 @@ struct Watched {
     log: Option<Arc<Log>>,
     acme: Option<Acme>,
     offer: Option<Offer>,
+    is_next: bool,
 }
 
 /// A person's first, then those of an authority: these stay when nobody is asked any more.
@@ -191,7 +208,7 @@ impl Control {
 }
 
 async fn run_control(options: &Options, control: Control, shared: Shared, watched: Watched) -> io::Result<()> {
-    let Watched { certificates, log, acme, offer } = watched;
+    let Watched { certificates, log, acme, offer, is_next } = watched;
     fs::rename(&control.made, &options.control)?;
     let listener = tokio::net::UnixListener::from_std(control.listener)?;
     let ended = shared.ended.clone();
@@ -208,10 +225,12 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
         match listen::listen(address).and_then(tokio::net::TcpListener::from_std) {
             Ok(listener) => drop(tokio::spawn(metrics::serve(listener, shared.clone()))),
             // The gateway before has it until it ends.
-            Err(_) if offer.is_some() => drop(tokio::spawn(metrics::serve_later(address, shared.clone()))),
+            Err(_) if is_next => drop(tokio::spawn(metrics::serve_later(address, shared.clone()))),
             Err(error) => return Err(error),
         }
     }
+    // All that can fail has been done, and nobody has had an answer yet.
+    shared.hold()?;
     if let Some(offer) = offer {
         tokio::spawn(offer.lead(shared.clone()));
     }
@@ -245,7 +264,7 @@ async fn run_control(options: &Options, control: Control, shared: Shared, watche
 /// Lets nobody in any more, and what is under way finish.
 async fn end(options: &Options, shared: &Shared) {
     fs::remove_file(&options.control).ok();
-    shared.sockets().take();
+    shared.let_go().await;
     shared.phase(Phase::Drain);
     shared.ending().notify_waiters();
     let since = Instant::now();

@@ -177,7 +177,7 @@ pub(crate) async fn down(asked: Down, server: &Asked, json: bool) -> Result<Exit
         let lock = home.lock(Held::Alone)?;
         if !asked.keep_traffic {
             let stopped = server::places(&home)?.stop_all(server::GRACE).await;
-            // None there is as good as one that ended; and it ends also where an engine cannot be reached.
+            // It ends also where an engine cannot be reached.
             davy_gateway::Client::new(home.control()).shutdown().await.ok();
             stopped?;
         }
@@ -212,19 +212,22 @@ async fn wait_for_lock(home: &Home) -> Result<(), Failure> {
 
 /// Waits until the gateway, which finishes the requests under way first, has let go of its folder.
 async fn gateway_ended(home: &Home) -> Result<(), Failure> {
-    let held = home.gateway_state().join("lock");
-    for _ in 0..100 {
+    let (held, client) = (home.gateway_state().join("lock"), davy_gateway::Client::new(home.control()));
+    // Longer than its sockets are held without one.
+    for _ in 0..120 {
         let free = std::fs::File::open(&held).map_or(true, |file| file.try_lock().is_ok());
         if free {
             return Ok(());
         }
+        // One that was killed a moment ago and is started again has not been told.
+        client.shutdown().await.ok();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let message = format!("the gateway of {} was told to stop and still runs", home.data.display());
     Err(Failure::new(Exit::Internal, "D075", message).hint("see its gateway.log; `davy down` may be repeated"))
 }
 
-/// The gateway's own process.
+/// The gateway's own processes: the porter, which starts this again as the gateway itself.
 pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
     server::log();
     let mut words = apart::words(words)?;
@@ -237,9 +240,13 @@ pub(crate) fn gateway(words: Vec<String>) -> Result<Exit, Failure> {
     let told = words.clone();
     let options = davy_gateway::Options::parse(words)
         .map_err(|why| Failure::new(Exit::Usage, "D072", why).hint(davy_gateway::Options::USAGE))?;
+    if options.held {
+        davy_gateway::run(options)?;
+        return Ok(DONE);
+    }
     apart::ready_when_it_answers(&told)?;
-    davy_gateway::run(options)?;
-    Ok(DONE)
+    // One that did not end well has said why.
+    Ok(if davy_gateway::keep(&options)? { DONE } else { Exit::Internal })
 }
 
 /// The sample service of the demo.

@@ -283,14 +283,15 @@ impl Load {
     }
 }
 
-/// The process id of a host's gateway.
+/// The process id of a host's gateway, which its porter started.
 pub(crate) fn gateway_of(data: &Path) -> u32 {
     let mark = data.join("gateway").to_str().expect("a plain path").to_owned();
     let all = fs::read_dir("/proc").expect("proc").flatten();
     let found = all.filter_map(|entry| {
         let words = fs::read(entry.path().join("cmdline")).ok()?;
         let words: Vec<_> = words.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        let is = words.get(1).is_some_and(|word| word == "gateway") && words.iter().any(|word| *word == mark);
+        let is = words.get(1..3).is_some_and(|words| words == ["gateway", "--held"])
+            && words.iter().any(|word| *word == mark);
         is.then(|| entry.file_name().to_str()?.parse().ok()).flatten()
     });
     found.into_iter().next().expect("a gateway runs")

@@ -3,7 +3,7 @@
 use crate::{
     docker::{sample, sample_with},
     engine::Engine,
-    host::{DAVY, Host, Load, text},
+    host::{DAVY, Host, Load, gateway_of, text},
 };
 use std::{
     fs,
@@ -139,6 +139,14 @@ fn units_are_installed_upgraded_under_load_and_leave_nothing() {
         .write("v1", "rollout: { canary: { steps: [50%, 100%], hold: 1s, deadline: 60s }, drain: 1s, bake: 1s }\n");
     let first = machine.davy(&["deploy", "--watch"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    // The gateway is killed: its unit goes on, and who comes then waits for the next one.
+    let killed = gateway_of(&machine.root.join("var/lib/davy/data"));
+    assert!(Command::new("kill").args(["-9", &killed.to_string()]).status().expect("kill runs").success());
+    while fs::exists(format!("/proc/{killed}")).expect("proc") {
+        std::thread::yield_now();
+    }
+    assert_eq!(machine.host.get(), Some((200, "v1".to_owned())));
+    assert!(gateway.try_wait().expect("it is ours").is_none());
     let load = Load::start(&machine.host.gateway);
     // A newer binary; the server is restarted, and a rollout goes on in the new one.
     let newer = machine.host.folder.path().join("newer");

@@ -12,6 +12,7 @@ mod forecast;
 mod host;
 mod init;
 mod install;
+mod killed;
 mod metrics;
 mod notify;
 #[path = "../../../engine/tests/suite/server.rs"]

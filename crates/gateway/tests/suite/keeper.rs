@@ -57,15 +57,14 @@ async fn it_is_started_adopted_and_started_again_on_the_same_port() {
         assert_eq!(client.observe(&key("shop")).await.unwrap().unwrap().snapshot.generation.0, 1);
     }
     watching.abort();
-    client.shutdown().await.unwrap();
-    keeper.ended().await;
+    keeper.end().await.unwrap();
 }
 
 #[tokio::test]
 async fn one_that_is_told_something_else_takes_over() {
     let folder = TempDir::new().unwrap();
     let instance = Instance::start("v1").await;
-    let keeper = Keeper::start(options(folder.path(), "127.0.0.1:0")).await.unwrap();
+    let _before = Keeper::start(options(folder.path(), "127.0.0.1:0")).await.unwrap();
     let client = Client::new(folder.path().join("control"));
     client.serve(&steady(1, &[&instance])).await.unwrap();
     let first = client.hello().await.unwrap();
@@ -77,11 +76,7 @@ async fn one_that_is_told_something_else_takes_over() {
     assert_eq!((second.listen, &second.boot), (first.listen, &first.boot), "the run goes on");
     assert_eq!(second.features, told.features);
     assert!(asked(first.listen).await.is_some_and(|answer| answer.ends_with("v1")));
-    until("the first one has ended", || async {
-        keeper.ended().await;
-        !Path::new(&format!("/proc/{}/exe", first.pid)).exists()
-    })
-    .await;
+    until("the first one has ended", || async { !Path::new(&format!("/proc/{}/exe", first.pid)).exists() }).await;
     // The same again changes nothing.
     drop(again);
     let again = Keeper::start(told).await.unwrap();
@@ -92,8 +87,7 @@ async fn one_that_is_told_something_else_takes_over() {
     drop(again);
     let again = Keeper::start(KeeperOptions { exe, ..options(folder.path(), "127.0.0.1:0") }).await.unwrap();
     assert_ne!(client.hello().await.unwrap().pid, second.pid);
-    client.shutdown().await.unwrap();
-    again.ended().await;
+    again.end().await.unwrap();
 }
 
 #[tokio::test]
@@ -102,8 +96,7 @@ async fn one_that_listens_elsewhere_is_not_adopted() {
     let keeper = Keeper::start(options(folder.path(), "127.0.0.1:0")).await.unwrap();
     let error = Keeper::start(options(folder.path(), "127.0.0.2:0")).await.unwrap_err();
     assert!(error.happened.contains(&keeper.address().to_string()) && !error.hint.is_empty(), "{error:?}");
-    Client::new(folder.path().join("control")).shutdown().await.unwrap();
-    keeper.ended().await;
+    keeper.end().await.unwrap();
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod http;
 mod http2;
 mod keeper;
 mod limits;
+mod porter;
 mod smuggling;
 mod telling;
 mod tls;
