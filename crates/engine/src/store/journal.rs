@@ -5,6 +5,7 @@ use super::{
     deeds::{self, Change, Sealed},
     evidence,
     explain::{explain, unavailable},
+    group::{Group, Job},
     lease::{self, Bid, Bidder},
     place::{self, Place},
     postgres::{self, Server},
@@ -13,7 +14,7 @@ use super::{
     sql::{Connection, Pool, sql},
     sqlite::{self, Access},
     told, verify,
-    write::{self, NewBatch, NewEvent},
+    write::{NewBatch, NewEvent},
 };
 use crate::deed::DeedRecord;
 use davy_core::{Actor, Pin, RolloutId, SecretName, ServiceKey, Timestamp, rollout::Batches};
@@ -30,6 +31,8 @@ use tokio::sync::Mutex;
 pub struct Store {
     place: Place,
     writer: Option<Writer>,
+    /// Through it goes what is written often.
+    group: Option<Arc<Group>>,
     readers: Pool,
 }
 
@@ -100,14 +103,12 @@ impl Store {
         Ok(Self::of(Place::Server(Arc::new(server)), kept))
     }
 
-    fn of(place: Place, writer: Option<Connection>) -> Self {
+    fn of(place: Place, connection: Option<Connection>) -> Self {
         let readers = place.readers();
-        Self {
-            place,
-            writer: writer
-                .map(|connection| Arc::new(Mutex::new(Slot { connection: Some(connection), seen: None, token: None }))),
-            readers,
-        }
+        let slot = |connection| Slot { connection: Some(connection), seen: None, token: None };
+        let writer = connection.map(|connection| Arc::new(Mutex::new(slot(connection))));
+        let group = writer.clone().map(|writer| Group::new(writer, place.clone()));
+        Self { place, writer, group, readers }
     }
 
     /// Where it is, without a password.
@@ -231,10 +232,16 @@ impl Store {
     }
 
     fn writer(&self) -> Result<Writer, JournalError> {
-        self.writer.clone().ok_or_else(|| {
-            let place = &self.place;
-            unavailable(format!("could not write to {place}: it was opened for reading only; ask the server"))
-        })
+        self.writer.clone().ok_or_else(|| self.read_only())
+    }
+
+    fn group(&self) -> Result<&Arc<Group>, JournalError> {
+        self.group.as_ref().ok_or_else(|| self.read_only())
+    }
+
+    fn read_only(&self) -> JournalError {
+        let place = &self.place;
+        unavailable(format!("could not write to {place}: it was opened for reading only; ask the server"))
     }
 
     /// Carries a write to its end even if the caller stops waiting: a connection is never left inside a transaction.
@@ -257,8 +264,7 @@ impl Journal for Store {
     ) -> Boxed<'a, Result<Vec<Record>, JournalError>> {
         Box::pin(async move {
             let events = entries.iter().map(NewEvent::of).collect::<Result<Vec<_>, _>>()?;
-            let work = write::append(self.writer()?, self.place.clone(), stream.clone(), expected, events);
-            Self::carried(work).await
+            self.group()?.write(Job::Append { stream: stream.clone(), expected, events }).await
         })
     }
 
@@ -283,7 +289,7 @@ impl Journal for Store {
             let bytes = evidence::write(batch)
                 .map_err(|error| JournalError::Damaged { why: format!("a batch cannot be written: {error}") })?;
             let batch = NewBatch { rollout: batch.rollout.clone(), number: batch.number, bytes };
-            Self::carried(write::store(self.writer()?, self.place.clone(), batch)).await
+            self.group()?.write(Job::Store(batch)).await.map(drop)
         })
     }
 

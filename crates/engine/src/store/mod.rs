@@ -10,6 +10,7 @@ mod deeds;
 mod evidence;
 mod explain;
 mod given;
+mod group;
 mod journal;
 mod lease;
 mod place;

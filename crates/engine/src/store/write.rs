@@ -67,7 +67,7 @@ pub(super) struct Turn {
     place: Place,
     tried: &'static str,
     /// The last event there is, as far as this turn knows.
-    last: Option<Mark>,
+    pub(super) last: Option<Mark>,
 }
 
 impl Turn {
@@ -135,26 +135,11 @@ impl Turn {
 }
 
 /// Appends events if the stream stands at `expected`.
-pub(super) async fn append(
-    writer: Writer,
-    place: Place,
-    stream: ServiceKey,
-    expected: u64,
-    events: Vec<NewEvent>,
-) -> Result<Vec<Record>, JournalError> {
-    let mut turn = Turn::begin(writer, place, "append to the journal").await?;
-    let result = append_in(&mut turn.connection, &stream, expected, events).await;
-    if let Some(record) = result.as_ref().ok().and_then(|records| records.last()) {
-        turn.last = Some(Mark { sequence: record.sequence, hash: record.hash.clone() });
-    }
-    turn.end(result).await
-}
-
-async fn append_in(
+pub(super) async fn append_in(
     connection: &mut Connection,
     stream: &ServiceKey,
     expected: u64,
-    events: Vec<NewEvent>,
+    events: &[NewEvent],
 ) -> Result<Vec<Record>, Failure> {
     let known = sql("SELECT id, events, head FROM stream WHERE environment = $1 AND service = $2")
         .bind(stream.environment.as_str())
@@ -195,7 +180,7 @@ async fn append_in(
             Failure::Answer(JournalError::Damaged { why: format!("the head of {stream} is not a hash") })
         })?;
         let rollout = entry.rollout.as_ref().map(RolloutId::as_str);
-        let fields = Fields { sequence, position, at: entry.at.0, by: entry.by.as_str(), rollout, event: &text };
+        let fields = Fields { sequence, position, at: entry.at.0, by: entry.by.as_str(), rollout, event: text };
         let hash = chain::link(&previous, &fields);
         sql("INSERT INTO event (sequence, stream, position, at, by, rollout, event, hash) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
@@ -210,7 +195,7 @@ async fn append_in(
         .execute(&mut *connection)
         .await?;
         head = hash.to_vec();
-        records.push(Record { sequence, stream: stream.clone(), position, entry, hash: hex(&hash) });
+        records.push(Record { sequence, stream: stream.clone(), position, entry: entry.clone(), hash: hex(&hash) });
     }
     give(connection, Numbered::Events, sequence).await?;
     sql("UPDATE stream SET events = $2, head = $3 WHERE id = $1")
@@ -223,13 +208,7 @@ async fn append_in(
 }
 
 /// Stores a batch unless it is there.
-pub(super) async fn store(writer: Writer, place: Place, batch: NewBatch) -> Result<(), JournalError> {
-    let mut turn = Turn::begin(writer, place, "store evidence").await?;
-    let result = store_in(&mut turn.connection, &batch).await;
-    turn.end(result).await
-}
-
-async fn store_in(connection: &mut Connection, batch: &NewBatch) -> Result<(), Failure> {
+pub(super) async fn store_in(connection: &mut Connection, batch: &NewBatch) -> Result<(), Failure> {
     let NewBatch { rollout, number, bytes } = batch;
     let digest = evidence::digest(rollout.as_str(), *number, bytes);
     sql("INSERT INTO observed (rollout) VALUES ($1) ON CONFLICT DO NOTHING")

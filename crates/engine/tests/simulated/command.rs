@@ -9,9 +9,10 @@ mod reach;
 mod site;
 mod story;
 
+use many::Kept;
 use std::{process::ExitCode, time::Instant};
 
-const USAGE: &str = "usage: world stories [--seeds 1000] [--first 0] [--trouble 20]\n       world at-once [COUNT...]      (100 1000 10000)";
+const USAGE: &str = "usage: world stories [--seeds 1000] [--first 0] [--trouble 20]\n       world at-once [COUNT...]      (100 1000 10000)\n       world stored [COUNT...]       (100 1000)";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,15 +27,18 @@ fn main() -> ExitCode {
                 _ => usage(),
             }
         }
-        Some("at-once") => {
-            let counts: Result<Vec<u32>, _> = words[1..].iter().map(|word| word.parse()).collect();
-            match counts {
-                Ok(counts) if counts.is_empty() => many::at_once(&[100, 1_000, 10_000]),
-                Ok(counts) => many::at_once(&counts),
-                Err(_) => usage(),
-            }
-        }
+        Some("at-once") => at_once(&words[1..], &[100, 1_000, 10_000], Kept::Nowhere),
+        Some("stored") => at_once(&words[1..], &[100, 1_000], Kept::InAFile),
         _ => usage(),
+    }
+}
+
+fn at_once(words: &[String], usual: &[u32], kept: Kept) -> ExitCode {
+    let counts: Result<Vec<u32>, _> = words.iter().map(|word| word.parse()).collect();
+    match counts {
+        Ok(counts) if counts.is_empty() => many::at_once(usual, kept),
+        Ok(counts) => many::at_once(&counts, kept),
+        Err(_) => usage(),
     }
 }
 

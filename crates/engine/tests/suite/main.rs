@@ -1,6 +1,7 @@
 //! The engine from outside.
 
 mod checkpoint;
+mod group;
 mod postgres;
 mod report;
 mod server;
