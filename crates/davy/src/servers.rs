@@ -1,8 +1,8 @@
 //! Several servers on one journal: one works, the others wait, pass on what they are asked, and take over when it is gone.
 
 use crate::{client::At, exit::Failure, home::OwnTls, server::Base};
+use davy_core::Timestamp;
 use davy_engine::store::{Bid, Bidder, Lease, Store};
-use davy_ports::JournalError;
 use davy_server::Forward;
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,10 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
 };
 
 /// Between two looks of one that waits.
@@ -26,12 +30,12 @@ struct Reach {
     tls: Option<OwnTls>,
 }
 
-/// The time in which this server works.
+/// The time in which this server works. The lease is held beside whatever else it does, from the moment that it is taken.
 pub(crate) struct Term {
-    lease: Lease,
-    /// Held while it works: whoever gets it knows that the one before has ended, and which lease that had.
-    working: Option<File>,
-    base: Arc<Base>,
+    since: Option<Timestamp>,
+    lost: watch::Receiver<bool>,
+    end: oneshot::Sender<bool>,
+    holding: JoinHandle<()>,
 }
 
 /// Waits until this server may work; none when all are told to stop. `waits` hears behind which one.
@@ -43,8 +47,8 @@ pub(crate) async fn turn(
 ) -> Result<Option<Term>, Failure> {
     let mut bidding = Bidding { base: base.clone(), starts, folder: base.home.name()? };
     match bidding.bid(journal).await? {
-        Outcome::Won(term) => return Ok(Some(term)),
-        Outcome::Stopped => return Ok(None),
+        Outcome::Won(term) => Ok(Some(term)),
+        Outcome::Stopped => Ok(None),
         Outcome::Waits(reach) => {
             waits(&reach.url);
             let known = Arc::new(Mutex::new(reach));
@@ -103,11 +107,7 @@ impl Bidding {
         let ended = working.as_ref().and_then(token_in);
         let bidder = Bidder { reach, folder: self.folder.clone(), starts: self.starts, ended };
         match journal.bid(&bidder).await.map_err(|error| base.database.unheld(&error))? {
-            Bid::Won(lease) => {
-                let mut term = Term { lease, working, base: base.clone() };
-                term.sign();
-                Ok(Outcome::Won(term))
-            }
+            Bid::Won(lease) => Ok(Outcome::Won(Term::begin(Held { lease, working, base: base.clone() }))),
             Bid::Waits(reach) => match serde_json::from_str(&reach) {
                 Ok(reach) => Ok(Outcome::Waits(reach)),
                 Err(error) => Err(base.database.unheld(&error)),
@@ -135,15 +135,55 @@ fn token_in(mut file: &File) -> Option<i64> {
 }
 
 impl Term {
-    /// The lease; when it began by the clock of the database's server, if it has one.
-    pub(crate) const fn since(&self) -> Option<davy_core::Timestamp> {
-        self.lease.since()
+    fn begin(mut held: Held) -> Self {
+        let since = held.lease.since();
+        let (losing, lost) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        held.sign();
+        let holding = tokio::spawn(async move {
+            let stop = tokio::select! {
+                () = held.until_lost() => {
+                    losing.send(true).ok();
+                    return;
+                }
+                stop = ended => stop.unwrap_or(false),
+            };
+            if let Err(error) = held.lease.release(stop).await {
+                tracing::warn!(%error, "the lease could not be given up; it runs out in seconds");
+            }
+        });
+        Self { since, lost, end, holding }
     }
 
+    /// When it began, by the clock of the database's server, if it has one.
+    pub(crate) const fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// Completes when another server works.
+    pub(crate) async fn lost(&mut self) {
+        self.lost.wait_for(|lost| *lost).await.ok();
+    }
+
+    /// Gives the lease up; with `stop`, the other servers end, too.
+    pub(crate) async fn end(self, stop: bool) {
+        self.end.send(stop).ok();
+        self.holding.await.ok();
+    }
+}
+
+/// What the one that works holds.
+struct Held {
+    lease: Lease,
+    /// Whoever gets it knows that the one before has ended, and which lease that had.
+    working: Option<File>,
+    base: Arc<Base>,
+}
+
+impl Held {
     /// Writes into the lock whose it is, and takes it if one that hung has let go of it.
     fn sign(&mut self) {
-        let signed = self.working.is_some();
-        if !signed {
+        if self.working.is_none() {
             self.working = working(&self.base).ok().flatten();
         }
         if let Some(file) = &mut self.working
@@ -157,30 +197,23 @@ impl Term {
         }
     }
 
-    /// Holds the lease, as long as it can be held: completes when another server has it.
-    pub(crate) async fn lost(&mut self) {
-        let mut trouble: Option<JournalError> = None;
+    /// Renews the lease for as long as it is ours.
+    async fn until_lost(&mut self) {
+        let mut trouble = false;
         loop {
             tokio::time::sleep(RENEW).await;
             match self.lease.renew().await {
-                Ok(true) => trouble = None,
+                Ok(true) => trouble = false,
                 Ok(false) => return,
                 // Nothing can be written then, and traffic is looked after as before.
                 Err(error) => {
-                    if trouble.is_none() {
+                    if !trouble {
                         tracing::warn!(%error, "the lease cannot be renewed; another server may take over");
                     }
-                    trouble = Some(error);
+                    trouble = true;
                 }
             }
             self.sign();
-        }
-    }
-
-    /// Gives the lease up; with `stop`, the other servers end, too.
-    pub(crate) async fn end(self, stop: bool) {
-        if let Err(error) = self.lease.release(stop).await {
-            tracing::warn!(%error, "the lease could not be given up; it runs out in seconds");
         }
     }
 }

@@ -14,6 +14,7 @@ mod init;
 mod install;
 mod killed;
 mod metrics;
+mod network;
 mod notify;
 #[path = "../../../engine/tests/suite/server.rs"]
 #[expect(dead_code, reason = "the store's own tests use the rest")]

@@ -2,6 +2,7 @@
 
 use crate::{
     host::{Host, Load, text},
+    network::Network,
     postgres::Server,
 };
 use serde_json::Value;
@@ -28,19 +29,22 @@ struct One {
 
 impl One {
     fn start(host: &Host, database: &str) -> Self {
-        Self::at_a_time(host, database, None)
+        Self::with(host, database, &[])
     }
 
     /// One whose wall clock differs by this, such as `+10m`.
-    fn at_a_time(host: &Host, database: &str, time: Option<&str>) -> Self {
+    fn at_a_time(host: &Host, database: &str, time: &str) -> Self {
+        let library = FAKETIME.iter().find(|path| Path::new(path).exists()).expect("faketime is installed");
+        let environment = [("LD_PRELOAD", *library), ("FAKETIME", time), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        Self::with(host, database, &environment)
+    }
+
+    fn with(host: &Host, database: &str, environment: &[(&str, &str)]) -> Self {
         let data = host.data();
         let data = data.to_str().expect("a plain path");
         let ports = ["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"];
         let mut command = host.command(&["up", "--json", "--data", data, "--database", database]);
-        if let Some(time) = time {
-            let library = FAKETIME.iter().find(|path| Path::new(path).exists()).expect("faketime is installed");
-            command.env("LD_PRELOAD", library).env("FAKETIME", time).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
+        command.envs(environment.iter().copied());
         let mut child = command.args(ports).stdout(Stdio::piped()).spawn().expect("davy runs");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
@@ -82,8 +86,12 @@ fn url(said: &Value) -> String {
 
 /// A folder with a service that serves v1, and the server that works.
 fn serving(database: &str) -> (Host, One, Value) {
+    serving_with(database, &[])
+}
+
+fn serving_with(database: &str, environment: &[(&str, &str)]) -> (Host, One, Value) {
     let mut host = Host::new();
-    let first = One::start(&host, database);
+    let first = One::with(&host, database, environment);
     let ready = first.says("ready");
     host.gateway = ready["gateway"].as_str().expect("its address").trim_start_matches("http://").to_owned();
     host.write("v1", QUICK);
@@ -209,7 +217,7 @@ fn servers_whose_clocks_differ_by_minutes_follow_each_other_without_a_leap() {
     let postgres = Server::start();
     let database = postgres.database();
     let (host, first, _) = serving(&database);
-    let ahead = One::at_a_time(&host, &database, Some("+10m"));
+    let ahead = One::at_a_time(&host, &database, "+10m");
     ahead.says("waiting");
     let load = Load::start(&host.gateway);
     host.write("v2", QUICK);
@@ -219,7 +227,7 @@ fn servers_whose_clocks_differ_by_minutes_follow_each_other_without_a_leap() {
     ahead.says("ready");
     // Ten minutes later its step's deadline would be over, and the rollout would wait for a person.
     promoted(&host, "v2");
-    let behind = One::at_a_time(&host, &database, Some("-10m"));
+    let behind = One::at_a_time(&host, &database, "-10m");
     behind.says("waiting");
     host.write("v1", QUICK);
     assert!(host.davy(&["deploy"]).status.success());
@@ -237,5 +245,42 @@ fn servers_whose_clocks_differ_by_minutes_follow_each_other_without_a_leap() {
     assert!(times[times.len() - 1] - times[0] < 300_000, "{told}");
     down(&host);
     drop(behind);
+    host.down();
+}
+
+#[test]
+fn one_that_is_cut_off_from_the_database_is_followed_and_when_all_are_nothing_is_lost() {
+    let network = Network::new(2);
+    let postgres = Server::start_in(&network.name);
+    postgres.database();
+    let database = "postgres:///d0?user=davy";
+    let (by_first, by_second) = (network.reached(0), network.reached(1));
+    let (host, first, _) = serving_with(database, &[("PGHOST", &by_first)]);
+    let second = One::with(&host, database, &[("PGHOST", &by_second)]);
+    second.says("waiting");
+    let load = Load::start(&host.gateway);
+    host.write("v2", QUICK);
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("on trial", |status| status["state"] == "holding");
+    // The first one lives on and looks after traffic, and cannot know whether it is the one that works.
+    network.cut(0);
+    let ready = second.says("ready");
+    promoted(&host, "v2");
+    network.mend(0);
+    assert_eq!(first.says("waiting")["behind"], ready["url"]);
+    // Nobody reaches it: nothing advances, and traffic goes on.
+    host.write("v1", QUICK);
+    assert!(host.davy(&["deploy"]).status.success());
+    host.until("on trial", |status| status["state"] == "holding");
+    (0..2).for_each(|line| network.cut(line));
+    host.until("nothing can be written", |status| !status["stuck"].is_null());
+    (0..2).for_each(|line| network.mend(line));
+    promoted(&host, "v1");
+    let (sent, failed) = load.stop();
+    assert!(sent > 500 && failed == 0, "{failed} of {sent}");
+    let looked = One::with(&host, database, &[("PGHOST", &by_first)]);
+    looked.says("waiting");
+    down(&host);
+    drop((first, second, looked));
     host.down();
 }

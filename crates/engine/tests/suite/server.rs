@@ -1,4 +1,5 @@
-//! A PostgreSQL server of a test's own, from the system's package: a folder that vanishes, a socket in it, no network.
+//! A PostgreSQL server of a test's own, from the system's package: a folder that vanishes, a socket in it; no network, or one of
+//! its own.
 
 use std::{
     fs,
@@ -14,6 +15,8 @@ pub(crate) struct Server {
     folder: TempDir,
     child: Option<Child>,
     databases: AtomicU64,
+    /// The network namespace that it is in.
+    network: Option<String>,
 }
 
 /// The newest version that is installed.
@@ -25,8 +28,17 @@ fn programs() -> PathBuf {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::of(None)
+    }
+
+    /// One that listens in a network namespace, and trusts whoever reaches it there.
+    pub(crate) fn start_in(network: &str) -> Self {
+        Self::of(Some(network.to_owned()))
+    }
+
+    fn of(network: Option<String>) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut server = Self { folder, child: None, databases: AtomicU64::new(0) };
+        let mut server = Self { folder, child: None, databases: AtomicU64::new(0), network };
         fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o755)).unwrap();
         for name in ["data", "run"] {
             let made = server.folder().join(name);
@@ -38,6 +50,11 @@ impl Server {
         let options = ["-U", "davy", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"];
         let made = server.program("initdb").args(options).arg(server.folder().join("data")).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        if server.network.is_some() {
+            let rules = server.folder().join("data/pg_hba.conf");
+            let known = fs::read_to_string(&rules).unwrap();
+            fs::write(&rules, format!("{known}host all all 0.0.0.0/0 trust\n")).unwrap();
+        }
         server.again();
         server
     }
@@ -48,7 +65,14 @@ impl Server {
 
     /// Run by nobody, for it refuses to be run by root; it ends with the test, however that ends.
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new("setpriv");
+        let mut command = match &self.network {
+            Some(network) if name == "postgres" => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", network, "setpriv"]);
+                command
+            }
+            _ => Command::new("setpriv"),
+        };
         command.args(["--pdeathsig", "QUIT"]);
         if is_root() {
             command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
@@ -62,7 +86,8 @@ impl Server {
         let log = fs::File::create(self.folder().join("log")).unwrap();
         let mut command = self.program("postgres");
         command.arg("-D").arg(self.folder().join("data")).arg("-k").arg(self.folder().join("run"));
-        command.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50"]);
+        let addresses = if self.network.is_some() { "listen_addresses=*" } else { "listen_addresses=" };
+        command.args(["-c", addresses, "-c", "fsync=off", "-c", "max_connections=50"]);
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let begun = Instant::now();
         while !self.answers() {
