@@ -24,6 +24,7 @@ mod prometheus;
 mod pulls;
 #[path = "../../../docker/tests/suite/registry.rs"]
 mod registry;
+mod relay;
 mod remote;
 mod replay;
 mod rollouts;
