@@ -17,7 +17,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// Clients of each kind that go on until they are stopped. None may see a failure.
 #[derive(Clone, Default)]
@@ -287,6 +290,25 @@ async fn told_to_end_both_end() {
     assert!(before.try_wait().unwrap().is_none(), "it has a connection");
     gateway.client.shutdown().await.unwrap();
     ends(&mut before).await;
+    ends(&mut gateway.child).await;
+    assert!(TcpStream::connect(gateway.address).await.is_err());
+}
+
+#[tokio::test]
+async fn one_that_is_gone_once_it_has_taken_over_leaves_no_process_for_ever() {
+    let mut gateway = Gateway::start().await;
+    let instance = Instance::start("v1").await;
+    gateway.client.serve(&steady(1, &[&instance])).await.unwrap();
+    let mut socket = tokio::net::UnixStream::connect(gateway.folder.path().join("control")).await.unwrap();
+    let frame = |body: &str| {
+        let json = format!(r#"{{"version":1,"body":"{body}"}}"#);
+        [&u32::try_from(json.len()).unwrap().to_be_bytes()[..], json.as_bytes()].concat()
+    };
+    socket.write_all(&frame("take-over")).await.unwrap();
+    // The byte that the sockets come with; nobody takes them.
+    assert_eq!(socket.read_u8().await.unwrap(), b's');
+    socket.write_all(&frame("commit")).await.unwrap();
+    drop(socket);
     ends(&mut gateway.child).await;
     assert!(TcpStream::connect(gateway.address).await.is_err());
 }
