@@ -277,8 +277,21 @@ fn davy_runs_in_containers_and_is_upgraded_under_load() {
     write("v1");
     let first = davy(&["deploy", "--watch"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first));
-    let load = Load::start(&address);
     let gateway = engine.said(&["ps", "--no-trunc", "--quiet", "--filter", "name=gateway"]);
+    // The gateway is killed: its porter, the container's first process, goes on, and who comes then waits.
+    let porter = engine.said(&["inspect", "--format", "{{.State.Pid}}", &gateway]);
+    let killed = fs::read_to_string(format!("/proc/{porter}/task/{porter}/children")).expect("the porter's children");
+    let killed = killed.trim();
+    assert!(Command::new("kill").args(["-9", killed]).status().expect("kill runs").success());
+    while fs::exists(format!("/proc/{killed}")).expect("proc") {
+        std::thread::yield_now();
+    }
+    assert_eq!(Host::ask(&address), Some((200, "v1".to_owned())));
+    assert_eq!(
+        engine.said(&["inspect", "--format", "{{.State.Pid}} {{.RestartCount}}", &gateway]),
+        format!("{porter} 0")
+    );
+    let load = Load::start(&address);
     // The new image takes the server's place; the gateway's container is not touched.
     said("davy:2", &["up", "--detach", "--no-deps", "server"]);
     answers();
