@@ -6,8 +6,8 @@ use crate::{
     world::{Flight, Node, Scope, TICK, by},
 };
 use davy_core::{
-    FallbackCause, Generation, Health, ReleaseId, Weight,
-    rollout::{Cause, Command, Effect, Event, Input, Look, Phase, RequestKind, Sight, Split, Traffic},
+    FallbackCause, Generation, Health, Instance, Millis, ReleaseId, Serving, Weight,
+    rollout::{Cause, Command, Effect, Event, Input, Look, Phase, RequestKind, Rollout, Sight, Split, Traffic},
 };
 use davy_judge::{Counts, Judge, Kind, Standing, Verdict, Window, ramp::Risk};
 use std::sync::OnceLock;
@@ -31,6 +31,8 @@ pub(crate) enum Action {
     /// The answer arrives.
     Answer(usize),
     Refuse(usize),
+    /// As before, of a router that refuses weights.
+    RefuseWeight(usize),
     /// It was not done, and nobody hears that.
     Lose(usize),
     /// It was done, and nobody hears that.
@@ -46,8 +48,10 @@ pub(crate) enum Action {
     Lapse,
     RestartRouter,
     ForgetRouter,
-    /// The router goes back by itself, for good.
-    Guard,
+    /// The router goes back for good, as somebody told it who was not heard of any more.
+    Revert,
+    /// Its guard cuts the canary off.
+    Cut,
     Vanish(usize),
 }
 
@@ -67,6 +71,8 @@ pub(crate) enum Healthy {
     Unseen,
     /// One instance is otherwise: the how manyth.
     But(usize, Ill),
+    /// All instances of the release on trial are.
+    Canary(Ill),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +105,8 @@ pub(crate) enum Flow {
     Both,
     /// Counts of an epoch that is over.
     Stale,
+    /// All was counted for long, and nothing came.
+    Idle,
 }
 
 /// All goes well.
@@ -126,73 +134,128 @@ fn judged() -> &'static Verdict {
     })
 }
 
-impl Node {
+/// What can be seen of a node, made once and changed from look to look.
+pub(crate) struct Scene {
+    input: Input,
+    /// What the present look does not show.
+    instances: Vec<Instance>,
+    serving: Option<Serving>,
+    verdict: Option<Verdict>,
+}
+
+impl Scene {
     /// What the machine is told of a look.
-    pub(crate) fn look(&self, seen: Seen) -> Look {
-        let unseen = || "no answer".to_owned();
-        let mut instances = self.instances();
-        if let Healthy::But(at, ill) = seen.health
-            && let Some(instance) = instances.get_mut(at)
-        {
-            instance.health = match ill {
-                Ill::Starting => Health::Starting { why: String::new() },
-                Ill::Ended | Ill::Crashing => Health::Ended { why: String::new() },
-            };
-            instance.restarts = if ill == Ill::Crashing { 3 } else { 0 };
+    pub(crate) fn show(&mut self, node: &Node, seen: Seen) -> &Input {
+        if let Input::Look(look) = &mut self.input {
+            if let Sight::Unseen { .. } = look.instances {
+                look.instances = Sight::Seen(std::mem::take(&mut self.instances));
+            }
+            if let Sight::Unseen { .. } = look.router {
+                look.router = Sight::Seen(self.serving.take());
+            }
+            look.verdict = look.verdict.take().or_else(|| self.verdict.take());
+            node.see(look, seen);
+            let unseen = || "no answer".to_owned();
+            if seen.health == Healthy::Unseen
+                && let Sight::Seen(instances) = &mut look.instances
+            {
+                self.instances = std::mem::take(instances);
+                look.instances = Sight::Unseen { why: unseen() };
+            }
+            if !seen.router
+                && let Sight::Seen(serving) = &mut look.router
+            {
+                self.serving = serving.take();
+                look.router = Sight::Unseen { why: unseen() };
+            }
+            if seen.judged == Judged::Nothing {
+                self.verdict = look.verdict.take();
+            }
         }
-        let mut serving = self.serving();
-        if let (true, Some(serving)) = (seen.busy, &mut serving) {
-            serving.in_flight.extend(instances.iter().map(|instance| davy_core::InFlight {
-                release: instance.release.clone(),
-                instance: instance.id.clone(),
-                requests: 1,
-            }));
+        &self.input
+    }
+}
+
+impl Node {
+    /// What there is to be seen.
+    pub(crate) fn scene(&self) -> Scene {
+        let look = Look {
+            instances: Sight::Seen(self.instances()),
+            router: Sight::Seen(self.serving()),
+            verdict: self.state.rollout.as_ref().map(|_| judged().clone()),
+            batches: None,
+            traffic: Traffic::default(),
+        };
+        Scene { input: Input::Look(Box::new(look)), instances: Vec::new(), serving: None, verdict: None }
+    }
+
+    /// Makes a look, in which all is to be seen, show what is seen.
+    fn see(&self, look: &mut Look, seen: Seen) {
+        let Look { instances: Sight::Seen(instances), router: Sight::Seen(serving), verdict, traffic, .. } = look
+        else {
+            return;
+        };
+        let trial = self.state.rollout.as_ref().filter(|rollout| !rollout.promoted);
+        for (at, instance) in instances.iter_mut().enumerate() {
+            let ill = match seen.health {
+                Healthy::But(one, ill) => (one == at).then_some(ill),
+                Healthy::Canary(ill) => {
+                    trial.is_some_and(|rollout| rollout.request.release.id == instance.release).then_some(ill)
+                }
+                Healthy::All | Healthy::Unseen => None,
+            };
+            instance.health = match ill {
+                None => Health::Healthy,
+                Some(Ill::Starting) => Health::Starting { why: String::new() },
+                Some(Ill::Ended | Ill::Crashing) => Health::Ended { why: String::new() },
+            };
+            instance.restarts = if ill == Some(Ill::Crashing) { 3 } else { 0 };
+        }
+        if let Some(serving) = serving {
+            serving.in_flight.clear();
+            if seen.busy {
+                serving.in_flight.extend(instances.iter().map(|instance| davy_core::InFlight {
+                    release: instance.release.clone(),
+                    instance: instance.id.clone(),
+                    requests: 1,
+                }));
+            }
         }
         let generation = self.state.routed;
         let before = Generation(generation.0.saturating_sub(1));
         let (of, canary, stable) = match seen.flow {
-            Flow::Nothing => (generation, 0, 0),
+            Flow::Nothing | Flow::Idle => (generation, 0, 0),
             Flow::Canary => (generation, 10, 0),
             Flow::Both => (generation, 10, 10),
             Flow::Stale => (before, 10, 0),
         };
-        let last_minute = (seen.flow != Flow::Nothing).then_some(600);
-        let verdict = self.state.rollout.as_ref().and_then(|rollout| {
-            let kind = match seen.judged {
-                Judged::Nothing => return None,
-                Judged::Harmful => Kind::Harmful,
-                Judged::Safe | Judged::Amber | Judged::Stale | Judged::Stay => Kind::Safe,
-                Judged::Undecided => Kind::Undecided,
-                Judged::NoTraffic => Kind::NoTraffic,
-                Judged::Blind => Kind::Blind,
-            };
-            let weight = rollout.intended.basis_points();
-            let epoch = if seen.judged == Judged::Stale { before.0 } else { generation.0 };
-            let mut verdict = Verdict { kind, epoch, weight, ..judged().clone() };
-            if seen.judged == Judged::Amber {
-                verdict.evidence.amber = true;
-                verdict.evidence.limit = None;
-            }
-            if rollout.is_automatic() && weight > 0 && seen.judged != Judged::Undecided {
-                let risk =
-                    Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 };
-                let mut ramp = risk.next(weight);
-                let next = rollout.plan.get(rollout.step + 1).map_or(weight, |step| step.weight.basis_points());
-                ramp.next = if seen.judged == Judged::Stay { weight } else { next };
-                verdict.evidence.ramp = Some(ramp);
-            }
-            Some(verdict)
+        let (last_minute, idle) = match seen.flow {
+            Flow::Nothing => (None, Millis(0)),
+            Flow::Idle => (Some(0), Millis::seconds(60)),
+            _ => (Some(600), Millis(0)),
+        };
+        *traffic = Traffic { generation: of, canary, stable, mirrored: 0, matched: 0, last_minute, idle };
+        let (Some(verdict), Some(rollout)) = (verdict, &self.state.rollout) else { return };
+        verdict.kind = match seen.judged {
+            Judged::Harmful => Kind::Harmful,
+            Judged::Safe | Judged::Amber | Judged::Stale | Judged::Stay => Kind::Safe,
+            Judged::Undecided => Kind::Undecided,
+            Judged::NoTraffic => Kind::NoTraffic,
+            Judged::Blind | Judged::Nothing => Kind::Blind,
+        };
+        let weight = rollout.intended.basis_points();
+        verdict.epoch = if seen.judged == Judged::Stale { before.0 } else { generation.0 };
+        verdict.weight = weight;
+        verdict.evidence.amber = seen.judged == Judged::Amber;
+        verdict.evidence.limit = judged().evidence.limit.filter(|_| seen.judged != Judged::Amber);
+        verdict.evidence.ramp = (rollout.is_automatic() && weight > 0 && seen.judged != Judged::Undecided).then(|| {
+            let risk =
+                Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 };
+            let mut ramp = risk.next(weight);
+            let next = rollout.plan.get(rollout.step + 1).map_or(weight, |step| step.weight.basis_points());
+            ramp.next = if seen.judged == Judged::Stay { weight } else { next };
+            ramp
         });
-        Look {
-            instances: match seen.health {
-                Healthy::Unseen => Sight::Unseen { why: unseen() },
-                _ => Sight::Seen(instances),
-            },
-            router: if seen.router { Sight::Seen(serving) } else { Sight::Unseen { why: unseen() } },
-            verdict,
-            batches: None,
-            traffic: Traffic { generation: of, canary, stable, mirrored: 0, matched: 0, last_minute },
-        }
     }
 
     /// Whether counts of the present epoch can exist: the router has served it.
@@ -203,10 +266,19 @@ impl Node {
     fn looks(&self) -> Vec<Seen> {
         use Judged::{Amber, Blind, Harmful, NoTraffic, Nothing, Safe, Stale, Stay, Undecided};
         let well = Seen { flow: if self.counted() { Flow::Canary } else { Flow::Nothing }, ..WELL };
-        let flows = match self.counted() {
-            true => &[Flow::Canary, Flow::Nothing, Flow::Both][..],
-            false => &[Flow::Nothing, Flow::Stale],
+        let mut flows = match self.counted() {
+            true => vec![Flow::Canary, Flow::Nothing, Flow::Both],
+            false => vec![Flow::Nothing, Flow::Stale],
         };
+        let asks = |rollout: &Rollout| match rollout.phase {
+            Phase::Baking { .. } => true,
+            Phase::Starting { .. } => rollout.is_automatic() && rollout.step_since == rollout.began,
+            _ => false,
+        };
+        let asks = self.state.rollout.as_ref().is_some_and(asks);
+        if asks {
+            flows.push(Flow::Idle);
+        }
         let verdicts: &[Judged] = match &self.state.rollout {
             Some(rollout) if rollout.is_forward() && !rollout.is_first() => {
                 &[Safe, Undecided, Harmful, Amber, Stale, Stay, NoTraffic, Blind, Nothing]
@@ -215,7 +287,7 @@ impl Node {
         };
         let holds = self.state.rollout.as_ref().is_some_and(|r| matches!(r.phase, Phase::Holding { .. }));
         let mut looks = Vec::new();
-        for (number, &flow) in flows.iter().enumerate() {
+        for (number, flow) in flows.into_iter().enumerate() {
             // Verdicts and counts are weighed against each other where a weight is held.
             let verdicts = if holds || number == 0 { verdicts } else { &[Undecided] };
             looks.extend(verdicts.iter().map(|&judged| Seen { flow, judged, ..well }));
@@ -229,6 +301,9 @@ impl Node {
             looks.extend(ills.iter().map(|&ill| Seen { health: Healthy::But(at, ill), ..well }));
         }
         looks.push(Seen { router: false, ..well });
+        if asks {
+            looks.push(Seen { router: false, flow: Flow::Idle, ..well });
+        }
         looks.push(Seen { busy: true, ..well });
         looks
     }
@@ -265,6 +340,12 @@ impl Node {
         if self.late.is_some() {
             actions.push(Action::Arrive);
         }
+        if self.refusals > 0 {
+            let weights = |(_, flight): &(usize, &Flight)| {
+                flight.answer.is_none() && matches!(flight.effect, Effect::Route { .. })
+            };
+            actions.extend(self.flights.iter().enumerate().filter(weights).map(|(at, _)| Action::RefuseWeight(at)));
+        }
         if self.faults > 0 {
             for (at, flight) in self.flights.iter().enumerate() {
                 actions.push(Action::Lose(at));
@@ -279,7 +360,10 @@ impl Node {
                     actions.extend([Action::Lapse, Action::RestartRouter]);
                 }
                 if held.snapshot.fallback.is_some() {
-                    actions.push(Action::Guard);
+                    actions.push(Action::Revert);
+                }
+                if self.guarded().is_some() {
+                    actions.push(Action::Cut);
                 }
             }
             actions.extend((0..self.instances.len()).map(Action::Vanish));
@@ -289,22 +373,22 @@ impl Node {
     }
 
     /// What follows; nothing where nothing changes.
-    pub(crate) fn after(&self, scope: &Scope, action: Action) -> Result<Option<Self>, String> {
+    pub(crate) fn after(&self, scope: &Scope, action: Action, scene: &mut Scene) -> Result<Option<Self>, String> {
         if let Action::Look(seen) = action {
             // Most looks change nothing: that is known before anything is copied.
-            let input = Input::Look(Box::new(self.look(seen)));
-            let Ok(events) = (scope.machine)(&self.state, self.now, &input) else {
+            let input = scene.show(self, seen);
+            let Ok(events) = (scope.machine)(&self.state, self.now, input) else {
                 return Err("a look is refused".to_owned());
             };
             let dead = matches!(seen.health, Healthy::But(_, Ill::Ended | Ill::Crashing));
             let told = |event: &Event| matches!(event, Event::VerdictReached { .. });
-            if events.iter().all(told) && !laws::witnesses(self, &input) {
-                laws::decided(self, &input, &events)?;
+            if events.iter().all(told) && !laws::witnesses(self, input) {
+                laws::decided(self, input, &events)?;
                 return Ok(None);
             }
             let mut node = self.clone();
             node.faults -= u8::from(dead);
-            return node.decide(scope, &input);
+            return node.decided(scope, input, &events).map(Some);
         }
         let mut node = self.clone();
         let spend = |node: &mut Self| node.faults -= 1;
@@ -360,8 +444,11 @@ impl Node {
                 let flight = node.flights.remove(at);
                 answer(&flight)
             }
-            Action::Refuse(at) => {
-                spend(&mut node);
+            Action::Refuse(at) | Action::RefuseWeight(at) => {
+                match action {
+                    Action::Refuse(_) => spend(&mut node),
+                    _ => node.refusals -= 1,
+                }
                 let flight = node.flights.remove(at);
                 Input::Refused { generation: flight.effect.generation(), why: String::new() }
             }
@@ -386,14 +473,19 @@ impl Node {
                 node.late = late.or(node.late);
                 Input::Restarted
             }
-            Action::Lapse | Action::RestartRouter | Action::Guard => {
+            Action::Lapse | Action::RestartRouter | Action::Revert | Action::Cut => {
                 spend(&mut node);
                 let cause = match action {
                     Action::Lapse => FallbackCause::Lapse,
                     Action::RestartRouter => FallbackCause::Restart,
+                    Action::Cut => FallbackCause::Guard,
                     _ => FallbackCause::Revert,
                 };
+                let guarded = node.guarded();
                 node.fall_back(cause);
+                if let (Action::Cut, Some(held)) = (action, &mut node.router) {
+                    held.cut = guarded;
+                }
                 if action == Action::RestartRouter {
                     node.forget_calls();
                 }
@@ -415,23 +507,25 @@ impl Node {
     }
 
     /// Decides on an input, and folds what was decided in; nothing where nothing changes.
-    fn decide(mut self, scope: &Scope, input: &Input) -> Result<Option<Self>, String> {
-        let Ok(events) = (scope.machine)(&self.state, self.now, input) else {
-            return match input {
-                Input::Command(_) => Ok(None),
-                other => Err(format!("an input that is no command is refused: {other:?}")),
-            };
-        };
+    fn decide(self, scope: &Scope, input: &Input) -> Result<Option<Self>, String> {
+        match (scope.machine)(&self.state, self.now, input) {
+            Ok(events) => self.decided(scope, input, &events).map(Some),
+            Err(_) if matches!(input, Input::Command(_)) => Ok(None),
+            Err(_) => Err(format!("an input that is no command is refused: {input:?}")),
+        }
+    }
+
+    fn decided(mut self, scope: &Scope, input: &Input, events: &[Event]) -> Result<Self, String> {
         laws::witness(&mut self, input);
-        laws::decided(&self, input, &events)?;
-        laws::events(&mut self, &events);
+        let state = laws::decided(&self, input, events)?;
+        laws::events(&mut self, events);
         let look = match input {
             Input::Look(look) => Some(&**look),
             _ => None,
         };
-        self.fold(&events, look);
+        self.turn(state, events, look);
         laws::answered(scope, &self, input)?;
-        Ok(Some(self))
+        Ok(self)
     }
 
     /// Calls to a router that ended are not carried out by the one after it.
@@ -440,25 +534,33 @@ impl Node {
         self.late.take_if(|late| called(late));
     }
 
+    /// Nothing goes wrong any more, and nobody asks for anything.
+    pub(crate) fn calm_down(&mut self) {
+        self.late = None;
+        (self.faults, self.refusals, self.requests, self.nudges) = (0, 0, 0, 0);
+    }
+
     /// One more thing of a world without faults: effects are carried out and answered, then there is a look, then time passes.
-    pub(crate) fn calmly(&self, scope: &Scope, seen: Seen) -> Result<Self, String> {
-        let mut node = self.clone();
-        node.late = None;
-        node.faults = 0;
-        if let Some(flight) = node.flights.first() {
+    pub(crate) fn calmly(&self, scope: &Scope, seen: Seen, named: u128) -> Result<Self, String> {
+        let mut scene = self.scene();
+        if let Some(flight) = self.flights.first() {
             let action = if flight.answer.is_none() { Action::Do(0) } else { Action::Answer(0) };
-            return Ok(node.after(scope, action)?.unwrap_or(node));
+            return Ok(self.after(scope, action, &mut scene)?.unwrap_or_else(|| self.clone()));
         }
-        let whole = node.state.rollout.as_ref().is_some_and(|rollout| rollout.intended == Weight::ALL);
-        let flow = match (node.counted(), seen.flow) {
+        let whole = self.state.rollout.as_ref().is_some_and(|rollout| rollout.intended == Weight::ALL);
+        let flow = match (self.counted(), seen.flow) {
+            (_, Flow::Idle) => Flow::Idle,
             (false, _) => Flow::Nothing,
             (true, Flow::Both) if whole => Flow::Canary,
             (true, flow) => flow,
         };
-        let looked = node.after(scope, Action::Look(Seen { flow, ..seen }))?.unwrap_or_else(|| node.clone());
-        match key(&looked) == key(&node) {
-            true => Ok(looked.after(scope, Action::Tick)?.unwrap_or(looked)),
-            false => Ok(looked),
+        match self.after(scope, Action::Look(Seen { flow, ..seen }), &mut scene)? {
+            Some(looked) if key(&looked) != named => Ok(looked),
+            looked => {
+                let mut later = looked.unwrap_or_else(|| self.clone());
+                later.now = later.now.plus(TICK);
+                Ok(later)
+            }
         }
     }
 
