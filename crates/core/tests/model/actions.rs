@@ -346,6 +346,9 @@ impl Node {
             };
             actions.extend(self.flights.iter().enumerate().filter(weights).map(|(at, _)| Action::RefuseWeight(at)));
         }
+        if self.faults + self.crashes > 0 {
+            actions.extend([Action::Crash, Action::CrashAfter]);
+        }
         if self.faults > 0 {
             for (at, flight) in self.flights.iter().enumerate() {
                 actions.push(Action::Lose(at));
@@ -353,7 +356,6 @@ impl Node {
                     actions.extend([Action::Refuse(at), Action::Late(at), Action::LoseAfter(at)]);
                 }
             }
-            actions.extend([Action::Crash, Action::CrashAfter]);
             if let Some(held) = &self.router {
                 actions.push(Action::ForgetRouter);
                 if held.snapshot.lease.is_some() {
@@ -462,7 +464,10 @@ impl Node {
                 Input::Lost { generation, why: String::new() }
             }
             Action::Crash | Action::CrashAfter => {
-                spend(&mut node);
+                match node.crashes {
+                    0 => spend(&mut node),
+                    _ => node.crashes -= 1,
+                }
                 let mut flights = std::mem::take(&mut node.flights);
                 if action == Action::CrashAfter {
                     for flight in flights.iter_mut().filter(|flight| flight.answer.is_none()) {
@@ -537,7 +542,7 @@ impl Node {
     /// Nothing goes wrong any more, and nobody asks for anything.
     pub(crate) fn calm_down(&mut self) {
         self.late = None;
-        (self.faults, self.refusals, self.requests, self.nudges) = (0, 0, 0, 0);
+        (self.faults, self.refusals, self.crashes, self.requests, self.nudges) = (0, 0, 0, 0, 0);
     }
 
     /// One more thing of a world without faults: effects are carried out and answered, then there is a look, then time passes.

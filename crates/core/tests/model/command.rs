@@ -15,24 +15,22 @@ use std::{
 use world::Scope;
 
 /// All that are searched whole: each strategy with a person who pauses, goes on or promotes, and with a fault; and what takes more
-/// than one rollout, one fault or one person.
+/// than one rollout, fault or person.
 fn full() -> Vec<Scope> {
     let each = scopes::all();
     let person = each.iter().map(|scope| Scope { faults: 0, ..scope.clone() });
     let fault = each.iter().map(|scope| Scope { nudges: 0, ..scope.clone() });
-    let none = Scope { faults: 0, nudges: 0, ..scopes::small() };
-    let superseded = each.iter().filter(|scope| scope.served).flat_map(|scope| {
-        let both = Scope { requests: 2, nudges: 0, ..scope.clone() };
-        [Scope { faults: 0, nudges: 1, ..both.clone() }, both]
-    });
+    let calm = Scope { faults: 0, ..scopes::small() };
     let more = [
+        Scope { refusals: 4, ..calm.clone() },
+        Scope { crashes: 2, ..calm.clone() },
+        Scope { slow: true, ..calm.clone() },
+        Scope { requests: 2, ..calm },
         scopes::small(),
-        Scope { faults: 2, ..none.clone() },
-        Scope { nudges: 1, refusals: 4, ..none.clone() },
-        Scope { slow: true, nudges: 1, ..none.clone() },
-        Scope { slow: true, faults: 1, ..none },
+        Scope { nudges: 0, requests: 2, ..scopes::small() },
+        Scope { nudges: 0, slow: true, ..scopes::small() },
     ];
-    person.chain(fault).chain(more).chain(superseded).collect()
+    person.chain(fault).chain(more).collect()
 }
 
 /// Its name and its bounds.
@@ -45,7 +43,8 @@ fn told(scope: &Scope) -> String {
     let slow = if scope.slow { ", slow answers" } else { "" };
     let (rollouts, nudges) = (many(scope.requests, "rollout"), many(scope.nudges, "nudge"));
     let (faults, refusals) = (many(scope.faults, "fault"), many(scope.refusals, "refused weight"));
-    format!("{}{rollouts}{nudges}{faults}{refusals}{slow}", scope.name)
+    let crashes = if scope.crashes > 0 { format!(", {} crashes", scope.crashes) } else { String::new() };
+    format!("{}{rollouts}{nudges}{faults}{refusals}{crashes}{slow}", scope.name)
 }
 
 fn main() -> std::io::Result<()> {

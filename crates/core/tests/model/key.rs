@@ -169,7 +169,7 @@ impl<'a> Key<'a> {
     fn whole(mut self) -> Vec<u8> {
         let node = self.node;
         let state = &node.state;
-        self.bytes.extend([node.requests, node.nudges, node.faults, node.refusals]);
+        self.bytes.extend([node.requests, node.nudges, node.faults, node.refusals, node.crashes]);
         if let Some(stable) = &state.stable {
             self.release(&stable.id);
         }

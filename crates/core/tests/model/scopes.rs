@@ -20,6 +20,7 @@ pub(crate) fn small() -> Scope {
         nudges: 1,
         faults: 1,
         refusals: 0,
+        crashes: 0,
         slow: false,
         machine: step,
     }

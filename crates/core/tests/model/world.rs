@@ -33,8 +33,9 @@ pub(crate) struct Scope {
     pub(crate) nudges: u8,
     /// How many faults of the edge: a crash, an answer lost or late, a refusal, an instance gone, a router that lost its memory.
     pub(crate) faults: u8,
-    /// How many weights the router refuses besides.
+    /// How many weights the router refuses besides, and how often the controller begins anew.
     pub(crate) refusals: u8,
+    pub(crate) crashes: u8,
     /// Whether anything may happen between an effect and its answer.
     pub(crate) slow: bool,
     pub(crate) machine: Machine,
@@ -77,6 +78,7 @@ pub(crate) struct Node {
     pub(crate) nudges: u8,
     pub(crate) faults: u8,
     pub(crate) refusals: u8,
+    pub(crate) crashes: u8,
     /// Whether a request was seen on the new release since its weight was asked for.
     pub(crate) witnessed: bool,
     /// Whether the new release was seen to carry all traffic, or, for long enough, that there is none.
@@ -150,6 +152,7 @@ impl Scope {
             nudges: self.nudges,
             faults: self.faults,
             refusals: self.refusals,
+            crashes: self.crashes,
             witnessed: false,
             carried: false,
         };
