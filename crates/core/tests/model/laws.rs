@@ -1,7 +1,8 @@
 //! What must never be so, whatever happens.
 
 use crate::{
-    actions::{Scene, WELL, advances},
+    actions::advances,
+    looks::{Scene, WELL},
     world::{Node, Scope},
 };
 use davy_core::{

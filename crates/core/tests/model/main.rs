@@ -3,6 +3,7 @@
 mod actions;
 mod key;
 mod laws;
+mod looks;
 mod mutants;
 mod scopes;
 mod search;

@@ -1,9 +1,10 @@
 //! Every reachable state of a world, nearest first; and from each of them the way to an end once faults stop.
 
 use crate::{
-    actions::{Action, Flow, Healthy, Ill, Judged, Seen, WELL},
+    actions::Action,
     key::key,
     laws,
+    looks::{Flow, Healthy, Ill, Judged, Seen, WELL},
     world::{Node, Scope},
 };
 use davy_core::Weight;
