@@ -6,7 +6,7 @@ mod tests;
 
 use crate::counted::Counted;
 use davy_core::{
-    Generation, Millis, Role, RolloutId, Timestamp, Weight, Window,
+    Cell, Generation, Millis, Role, RolloutId, Timestamp, Weight, Window,
     rollout::{Passes, Request, Rollout, Traffic},
 };
 use davy_judge::{Blindness, Counts, Judge, Verdict};
@@ -82,6 +82,7 @@ pub(crate) struct Collector {
     heard: Option<Timestamp>,
     traffic: BTreeMap<Generation, Traffic>,
     minute: Minute,
+    idle: Idle,
     canary: Seen,
     stable: Seen,
     /// Of the canary, what is no evidence: matched requests and copies.
@@ -119,6 +120,7 @@ impl Collector {
             heard: None,
             traffic: BTreeMap::new(),
             minute: Minute::default(),
+            idle: Idle::default(),
             canary: Seen::default(),
             stable: Seen::default(),
             aside: Seen::default(),
@@ -146,14 +148,13 @@ impl Collector {
     /// Takes one window; gives the batches that it closed, in the order to store them.
     pub(crate) fn take(&mut self, window: Window, now: Timestamp) -> Vec<Batch> {
         self.heard = Some(now);
-        if let Some(cursor) = &self.cursor {
-            if cursor.boot == window.boot && window.sequence <= cursor.sequence {
-                return Vec::new();
-            }
-            let lost = window.sequence.saturating_sub(cursor.sequence).saturating_sub(1);
-            if cursor.boot == window.boot && lost > 0 {
-                self.gap = Some(format!("{lost} windows of counts were lost"));
-            }
+        let before = self.cursor.as_ref().filter(|cursor| cursor.boot == window.boot).map(|cursor| cursor.sequence);
+        if before.is_some_and(|before| window.sequence <= before) {
+            return Vec::new();
+        }
+        let lost = before.map(|before| window.sequence - before - 1);
+        if let Some(lost) = lost.filter(|lost| *lost > 0) {
+            self.gap = Some(format!("{lost} windows of counts were lost"));
         }
         if !window.is_plausible() {
             // Nothing in it is believed, its number neither: what comes next tells whether one is missing.
@@ -166,6 +167,7 @@ impl Collector {
             return Vec::new();
         }
         self.minute.count(&window);
+        self.idle.count(&window, lost);
         if window.generation <= self.base {
             return Vec::new();
         }
@@ -273,6 +275,7 @@ impl Collector {
     /// Something is wrong with what the router tells: nothing is seen until a sound batch comes, which says so, too.
     fn fault(&mut self, why: &str) {
         self.gap = Some(why.to_owned());
+        self.idle = Idle::default();
         self.judge.blind(Blindness::Nonsense);
     }
 
@@ -293,9 +296,11 @@ impl Collector {
 
     /// What was routed in one epoch.
     #[must_use]
-    pub(crate) fn traffic(&self, generation: Generation) -> Traffic {
+    pub(crate) fn traffic(&self, generation: Generation, now: Timestamp) -> Traffic {
         let known = self.traffic.get(&generation).copied().unwrap_or(Traffic { generation, ..Traffic::default() });
-        Traffic { last_minute: self.minute.requests(), ..known }
+        let heard = self.heard.is_some_and(|heard| now.since(heard) < SILENCE);
+        let idle = if heard { self.idle.length() } else { Millis(0) };
+        Traffic { last_minute: self.minute.requests(), idle, ..known }
     }
 
     /// Everything seen of canary and stable, and what went to the canary as no evidence.
@@ -428,5 +433,26 @@ impl Minute {
         let (first, last) = (self.seconds.front()?.0, self.seconds.back()?.0);
         let sum = self.seconds.iter().fold(0_u64, |sum, (_, routed)| sum.saturating_add(*routed));
         Some(sum.saturating_mul(60) / (last - first + 1))
+    }
+}
+
+/// How long no request has come, by the router's time: since when, and until when that is known.
+#[derive(Debug, Default)]
+struct Idle(Option<(Timestamp, Timestamp)>);
+
+impl Idle {
+    /// Counts a window before which so many were lost; nobody knows how many where the one before is of another run.
+    fn count(&mut self, window: &Window, lost: Option<u64>) {
+        let routed = |cell: &Cell| cell.role != Role::Mirrored && cell.routed > 0;
+        let came = window.unserved > 0 || window.cells.iter().any(routed);
+        self.0 = Some(match self.0.filter(|_| lost == Some(0)) {
+            _ if came => (window.to, window.to),
+            Some((since, to)) => (since, to.max(window.to)),
+            None => (window.from, window.to),
+        });
+    }
+
+    fn length(&self) -> Millis {
+        self.0.map_or(Millis(0), |(since, to)| to.since(since))
     }
 }

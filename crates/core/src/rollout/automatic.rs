@@ -37,7 +37,7 @@ impl Rollout {
     }
 }
 
-impl Decision {
+impl Decision<'_> {
     /// Chooses the step to begin with, once the traffic is known; whether nothing is left to choose.
     pub(super) fn begun(&mut self, rollout: &Rollout, look: &Look) -> bool {
         let first = rollout.step == 0 && rollout.step_since == rollout.began && rollout.is_automatic();

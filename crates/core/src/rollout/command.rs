@@ -3,7 +3,7 @@
 use super::{Cause, Command, Event, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, step::Decision};
 use crate::Release;
 
-impl Decision {
+impl Decision<'_> {
     pub(super) fn command(&mut self, command: &Command) -> Result<(), Refusal> {
         if let Command::Request(request) = command {
             return self.request(request);

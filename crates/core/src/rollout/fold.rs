@@ -5,7 +5,6 @@ use super::{
     State, plan,
 };
 use crate::{Generation, Release, Timestamp, Weight};
-use davy_judge::Verdict;
 
 impl State {
     /// Folds a whole stream.
@@ -58,7 +57,7 @@ impl State {
             }
             Event::VerdictReached { verdict, .. } => {
                 if let Some(rollout) = &mut self.rollout {
-                    rollout.verdict = Some(Verdict::clone(verdict));
+                    rollout.verdict = Some((verdict.kind, verdict.weight));
                 }
             }
             Event::StepPassed { step } => self.enter(at, step + 1),
@@ -230,6 +229,9 @@ impl State {
             && *held == generation
         {
             *seen = true;
+            rollout.observed = Some(share);
+        }
+        if matches!(rollout.phase, Phase::Baking { .. }) && self.routed == generation {
             rollout.observed = Some(share);
         }
     }

@@ -24,7 +24,7 @@ pub fn guard(request: &Request) -> Option<Order> {
     (request.kind == RequestKind::Deploy && order.check().is_ok()).then_some(order)
 }
 
-impl Decision {
+impl Decision<'_> {
     /// A router whose guard has cut the canary off: the rollout is over, also when that is heard of only after its promotion. The numbers are computed again; what does not come out the
     /// same is said, and traffic stays back.
     pub(super) fn notice_guard(&mut self, look: &Look) {

@@ -1,7 +1,7 @@
 //! What a decision is taken on: commands of people, answers to effects, and looks at the world.
 
 use super::{Cause, Outcome, Request};
-use crate::{Actor, Generation, Instance, RolloutId, Serving, Timestamp};
+use crate::{Actor, Generation, Instance, Millis, RolloutId, Serving, Timestamp};
 
 /// One thing to decide on.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,9 @@ pub struct Traffic {
     pub matched: u64,
     /// Requests of the whole service in the last minute, whatever the epoch; none where that is not known.
     pub last_minute: Option<u64>,
+    /// How long no request of the whole service has come, as far as all of that time was counted; nothing where one came, or
+    /// where that is not known.
+    pub idle: Millis,
 }
 
 /// A command that does not fit the state. Nothing changed.

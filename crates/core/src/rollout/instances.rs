@@ -4,9 +4,9 @@ use super::{
     Cause, Effect, Event, Look, Pending, Phase, Rollout, Split, Step,
     step::{Decision, REORDER, RESTARTS, RETRY},
 };
-use crate::{Health, Instance, InstanceId, Release, ReleaseId, Timestamp, Weight};
+use crate::{Health, Instance, InstanceId, Millis, Release, ReleaseId, Timestamp, Weight};
 
-impl Decision {
+impl Decision<'_> {
     pub(super) fn order(&mut self, release: &ReleaseId, count: u32, spare: Vec<InstanceId>) {
         let generation = self.state.generation.next();
         self.push(Event::InstancesRequested { generation, release: release.clone(), count, spare });
@@ -98,11 +98,11 @@ impl Decision {
         if !self.begun(rollout, look) {
             return;
         }
-        let Some(rollout) = &self.state.rollout.clone() else { return };
+        let Some(rollout) = &self.under_way() else { return };
         let step = rollout.current();
         let surplus = self.surplus(instances).unwrap_or_default();
         if !surplus.is_empty() {
-            if rollout.pause.is_none() {
+            if rollout.pause.is_none() && !self.stuck(rollout) {
                 self.shrink(rollout, surplus, look);
             }
             return;
@@ -115,7 +115,9 @@ impl Decision {
             if rollout.pause.is_none() {
                 // None that may be about to end is served again.
                 if let Some(old) = rollout.from.as_ref().filter(|_| rollout.fewer) {
-                    self.outdone(old, step.stable);
+                    if !self.stuck(rollout) {
+                        self.outdone(old, step.stable);
+                    }
                     return;
                 }
                 if !healthy.is_empty() {
@@ -147,6 +149,19 @@ impl Decision {
             return self.end(Cause::Canary { why: format!("it was not healthy within {grace}; {last}") });
         }
         self.serve_again(look, None);
+    }
+
+    /// Whether old instances that are to end take longer than all the time that a step has, each wave's requests and the new
+    /// instances' health besides: then a person is asked, or it goes back.
+    fn stuck(&mut self, rollout: &Rollout) -> bool {
+        let policy = &rollout.request.policy;
+        let wave = policy.drain.0.saturating_add(rollout.request.release.workload.health.grace.0);
+        let waves = Millis(wave.saturating_mul(rollout.step as u64 + 1));
+        let stuck = self.at >= rollout.deadline().plus(waves);
+        if stuck {
+            self.too_late(rollout, "the old release's instances that are to end are still there".to_owned());
+        }
+        stuck
     }
 
     /// Takes old instances out of service, lets their requests end, and ends them.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Mode, Release, ReleaseId, Serving, Timestamp};
 
-impl Decision {
+impl Decision<'_> {
     /// Puts traffic back, whatever the rollout was doing.
     pub(super) fn end(&mut self, cause: Cause) {
         let fallback = matches!(self.state.split, Some(Split::Trial { .. } | Split::Bake));

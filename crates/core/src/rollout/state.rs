@@ -1,8 +1,8 @@
 //! Where a service stands: a fold over its events.
 
 use super::{Cause, Effect, Outcome, Passes, PauseReason, Request, Split, Step, proof};
-use crate::{Generation, Release, ReleaseId, RolloutId, Timestamp, Weight};
-use davy_judge::Verdict;
+use crate::{Generation, Millis, Release, ReleaseId, RolloutId, Timestamp, Weight};
+use davy_judge::{Kind, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,8 +63,8 @@ pub struct Rollout {
     pub intended: Weight,
     /// The canary's share as it was observed last.
     pub observed: Option<Weight>,
-    /// The kind of the last verdict, and the epoch it is about.
-    pub verdict: Option<Verdict>,
+    /// The kind of the last verdict, and the weight it is about, in basis points.
+    pub verdict: Option<(Kind, u16)>,
     /// Whether it waits, and why.
     pub pause: Option<Pause>,
     /// Whether a person took the remaining steps on themselves.
@@ -290,7 +290,14 @@ impl Rollout {
                     None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
                 }
             }
-            Phase::Baking { since } => says("the old release is removed".to_owned(), Some(since.plus(policy.bake))),
+            Phase::Baking { since } if self.observed == Some(Weight::ALL) => {
+                says("the old release is removed".to_owned(), Some(since.plus(policy.bake)))
+            }
+            Phase::Baking { since } => says(
+                "the old release is removed once a request was seen on the new one, or if nobody uses the service then"
+                    .to_owned(),
+                Some(since.plus(self.unused())),
+            ),
             Phase::Reverting { .. } => says("all traffic goes back to stable".to_owned(), None),
             Phase::Settling { leaving, .. } => says(format!("release {leaving} takes no new requests"), None),
             Phase::Draining { leaving, since } => says(
@@ -299,6 +306,12 @@ impl Rollout {
             ),
             Phase::Removing { leaving, .. } => says(format!("release {leaving} is gone"), None),
         }
+    }
+
+    /// How long the old release is kept where no request shows that the new one carries all traffic: as long as a pause.
+    #[must_use]
+    pub(super) fn unused(&self) -> Millis {
+        self.request.policy.bake.max(self.request.policy.pause_limit)
     }
 
     /// When the step's deadline is.

@@ -1,11 +1,12 @@
 //! The decision: a pure function, defined for every state and input.
 
 use super::{
-    Cause, Effect, Event, Input, Look, PauseReason, Phase, Refusal, RequestKind, Split, State,
+    Cause, Effect, Event, Input, Look, PauseReason, Phase, Refusal, RequestKind, Rollout, Split, State,
     instances::{of, running},
 };
 use crate::{FallbackCause, Generation, Health, Millis, Mode, Serving, Timestamp};
 use davy_judge::Kind;
+use std::borrow::Cow;
 
 /// A crash loop is a failed release after so many restarts of its instances.
 pub(super) const RESTARTS: u32 = 3;
@@ -21,7 +22,7 @@ pub(super) const REORDER: Millis = Millis::seconds(5);
 /// # Errors
 /// A command that does not fit the state. Every other input is always accepted, and may change nothing.
 pub fn step(state: &State, at: Timestamp, input: &Input) -> Result<Vec<Event>, Refusal> {
-    let mut decision = Decision { state: state.clone(), at, events: Vec::new() };
+    let mut decision = Decision { state: Cow::Borrowed(state), at, events: Vec::new() };
     match input {
         Input::Command(command) => decision.command(command)?,
         Input::Done { generation } => decision.done(*generation),
@@ -34,16 +35,26 @@ pub fn step(state: &State, at: Timestamp, input: &Input) -> Result<Vec<Event>, R
     Ok(decision.events)
 }
 
-/// A working copy of the state that every event is folded into at once, so that what follows sees it.
-pub(super) struct Decision {
-    pub(super) state: State,
+/// The state, and from the first event on a working copy that every event is folded into at once, so that what follows sees it.
+pub(super) struct Decision<'a> {
+    pub(super) state: Cow<'a, State>,
     pub(super) at: Timestamp,
     pub(super) events: Vec<Event>,
 }
 
-impl Decision {
+impl<'a> Decision<'a> {
+    /// The rollout under way as it stands now, whatever is decided after.
+    pub(super) fn under_way(&self) -> Option<Cow<'a, Rollout>> {
+        match &self.state {
+            Cow::Borrowed(state) => state.rollout.as_ref().map(Cow::Borrowed),
+            Cow::Owned(state) => state.rollout.clone().map(Cow::Owned),
+        }
+    }
+}
+
+impl Decision<'_> {
     pub(super) fn push(&mut self, event: Event) {
-        self.state.apply(self.at, &event);
+        self.state.to_mut().apply(self.at, &event);
         self.events.push(event);
     }
 
@@ -125,7 +136,7 @@ impl Decision {
         self.notice_router(look);
         self.notice_pause_limit();
         self.replace_missing(look);
-        let Some(rollout) = self.state.rollout.clone() else { return self.steady(look) };
+        let Some(rollout) = self.under_way() else { return self.steady(look) };
         match &rollout.phase {
             Phase::Starting { since } => self.starting(&rollout, *since, look),
             Phase::Shifting { .. } => {}
@@ -182,12 +193,11 @@ impl Decision {
         if !rollout.is_forward() || rollout.is_first() || rollout.request.kind == RequestKind::Rollback {
             return;
         }
-        let why = look.told(&rollout.request.policy.analysis, verdict);
-        let known = rollout.verdict.as_ref();
-        if known.is_none_or(|known| (known.kind, known.weight) != (verdict.kind, verdict.weight)) {
+        let harm = (verdict.kind == Kind::Harmful).then(|| look.told(&rollout.request.policy.analysis, verdict));
+        if rollout.verdict != Some((verdict.kind, verdict.weight)) {
             self.push(Event::VerdictReached { verdict: Box::new(verdict.clone()), batches: look.batches.clone() });
         }
-        if verdict.kind == Kind::Harmful {
+        if let Some(why) = harm {
             self.end(Cause::Judge { why });
         }
     }

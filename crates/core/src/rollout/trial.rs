@@ -1,14 +1,17 @@
 //! A weight that is served: what it has to show, and what comes after.
 
 use super::{
-    Cause, Event, Look, Passes, PauseReason, RequestKind, Rollout, Split,
+    Cause, Event, Look, Passes, PauseReason, RequestKind, Rollout, Sight, Split,
     instances::{crashing, of},
     step::{Decision, RETRY},
 };
-use crate::{Generation, Millis, OnDeadline, Release, Timestamp, Weight};
+use crate::{Generation, Millis, Mode, OnDeadline, Release, Timestamp, Weight};
 use davy_judge::{Kind, Standing, Verdict, absolute};
 
-impl Decision {
+/// A service without a request for so long is one that nobody uses.
+const IDLE: Millis = Millis::seconds(60);
+
+impl Decision<'_> {
     /// Another step was entered: its weight at once if it needs no other instances than the one before, and they are seen to
     /// be healthy.
     fn enter_step(&mut self, before: &Rollout, look: &Look) {
@@ -76,42 +79,81 @@ impl Decision {
             return self.enter_step(rollout, look);
         }
         if self.at >= rollout.deadline() && !back {
-            let why = missing(rollout, kind, look);
-            return match rollout.request.policy.on_deadline {
-                OnDeadline::Pause => self.push(Event::Paused { why: PauseReason::Deadline { why } }),
-                OnDeadline::Rollback => self.end(Cause::Deadline { why }),
-            };
+            return self.too_late(rollout, missing(rollout, kind, look));
         }
         self.serve_again(look, Some(rollout.step));
     }
 
-    /// The router fell back, or nobody knows what it serves: the same weight again once the canary can take it.
-    pub(super) fn recovering(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
-        let (Some(instances), Some(_)) = (look.instances.seen(), look.router.seen()) else { return };
-        let serves = |release: &Release| of(instances, &release.id).any(|instance| instance.health.is_healthy());
-        let step = rollout.current();
-        // Stable, too, may just be starting: after a restart of everything its requests are not to fail as evidence.
-        let old = rollout
-            .from
-            .as_ref()
-            .is_none_or(|old| step.stable == 0 || serves(old) || self.passed(since, old.workload.health.grace));
-        let ready = old && (step.canary == 0 || serves(&rollout.request.release));
-        let wait = Millis(RETRY.0 * u64::from(rollout.refusals));
-        if ready && rollout.pause.is_none() && self.passed(since, wait) {
-            self.route_step();
+    /// A step's deadline has passed: a person is asked, or it goes back.
+    pub(super) fn too_late(&mut self, rollout: &Rollout, why: String) {
+        match rollout.request.policy.on_deadline {
+            OnDeadline::Pause => self.push(Event::Paused { why: PauseReason::Deadline { why } }),
+            OnDeadline::Rollback => self.end(Cause::Deadline { why }),
         }
     }
 
+    /// The router fell back, or nobody knows what it serves: the same weight again once the canary can take it.
+    pub(super) fn recovering(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
+        if let Some(instances) = look.instances.seen()
+            && let Some(why) = crashing(&of(instances, &rollout.request.release.id).collect::<Vec<_>>())
+        {
+            return self.end(Cause::Canary { why });
+        }
+        if rollout.pause.is_some() {
+            return;
+        }
+        let wait = Millis(RETRY.0 * u64::from(rollout.refusals));
+        // What was interrupted for longer than that is not too late before it could start again.
+        let late = self.at >= rollout.deadline() && self.passed(since, rollout.request.release.workload.health.grace);
+        match self.awaited(rollout, since, look) {
+            None if self.passed(since, wait) => self.route_step(),
+            Some(what) if late => {
+                self.too_late(rollout, format!("{} could not be served again: {what}", rollout.weight()));
+            }
+            _ => {}
+        }
+    }
+
+    /// What there has to be before a weight is asked for again, and is not.
+    fn awaited(&self, rollout: &Rollout, since: Timestamp, look: &Look) -> Option<String> {
+        let instances = match (&look.instances, &look.router) {
+            (Sight::Seen(instances), Sight::Seen(_)) => instances,
+            (Sight::Unseen { why }, _) => return Some(format!("the instances could not be looked at: {why}")),
+            (_, Sight::Unseen { why }) => return Some(format!("the router could not be looked at: {why}")),
+        };
+        let ill = |release: &Release| {
+            let healthy = of(instances, &release.id).any(|instance| instance.health.is_healthy());
+            (!healthy).then(|| format!("no instance of release {} is healthy", release.id))
+        };
+        let step = rollout.current();
+        // Stable, too, may just be starting: after a restart of everything its requests are not to fail as evidence.
+        let old = rollout.from.as_ref().filter(|old| step.stable > 0 && !self.passed(since, old.workload.health.grace));
+        let new = Some(&rollout.request.release).filter(|_| step.canary > 0);
+        old.and_then(ill).or_else(|| new.and_then(ill))
+    }
+
+    /// The old release is kept for a while, and until the new one was seen to carry all traffic.
     pub(super) fn baking(&mut self, rollout: &Rollout, since: Timestamp, look: &Look) {
         let traffic = look.traffic;
         let carried = traffic.generation == self.state.routed && traffic.canary > 0 && traffic.stable == 0;
-        let observed = rollout.observed == Some(Weight::ALL) || carried;
-        let superseded = self.state.queued.is_some();
-        if observed && (superseded || self.passed(since, rollout.request.policy.bake)) {
+        if carried && rollout.observed != Some(Weight::ALL) {
+            self.push(Event::WeightObserved { generation: self.state.routed, observed: Weight::ALL });
+        }
+        let observed = carried || rollout.observed == Some(Weight::ALL);
+        let until = if observed { rollout.request.policy.bake } else { rollout.unused() };
+        if self.passed(since, until) && (observed || self.unused(look)) {
             self.push(Event::BakeEnded);
             return;
         }
         self.serve_again(look, None);
+    }
+
+    /// Whether nobody uses the service: the router serves the new release alone, and for a minute it counted and counted nothing.
+    /// The old release then carries nothing, and whatever comes meets the new one.
+    fn unused(&self, look: &Look) -> bool {
+        let Some(Some(serving)) = look.router.seen() else { return false };
+        let alone = serving.mode == Mode::Split && serving.snapshot.generation >= self.state.routed;
+        alone && look.traffic.idle >= IDLE
     }
 }
 

@@ -3,14 +3,13 @@
 use crate::{
     key::key,
     laws,
+    looks::{Flow, Healthy, Ill, Scene, Seen},
     world::{Flight, Node, Scope, TICK, by},
 };
 use davy_core::{
-    FallbackCause, Generation, Health, ReleaseId, Weight,
-    rollout::{Cause, Command, Effect, Event, Input, Look, Phase, RequestKind, Sight, Split, Traffic},
+    FallbackCause, ReleaseId, Weight,
+    rollout::{Cause, Command, Effect, Event, Input, RequestKind, Split},
 };
-use davy_judge::{Counts, Judge, Kind, Standing, Verdict, Window, ramp::Risk};
-use std::sync::OnceLock;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +30,8 @@ pub(crate) enum Action {
     /// The answer arrives.
     Answer(usize),
     Refuse(usize),
+    /// As before, of a router that refuses weights.
+    RefuseWeight(usize),
     /// It was not done, and nobody hears that.
     Lose(usize),
     /// It was done, and nobody hears that.
@@ -46,193 +47,14 @@ pub(crate) enum Action {
     Lapse,
     RestartRouter,
     ForgetRouter,
-    /// The router goes back by itself, for good.
-    Guard,
+    /// The router goes back for good, as somebody told it who was not heard of any more.
+    Revert,
+    /// Its guard cuts the canary off.
+    Cut,
     Vanish(usize),
 }
 
-/// What is observed at one look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) health: Healthy,
-    pub(crate) router: bool,
-    pub(crate) busy: bool,
-    pub(crate) judged: Judged,
-    pub(crate) flow: Flow,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Healthy {
-    All,
-    Unseen,
-    /// One instance is otherwise: the how manyth.
-    But(usize, Ill),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ill {
-    Starting,
-    Ended,
-    Crashing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judged {
-    Nothing,
-    Harmful,
-    Safe,
-    /// Proven, while something speaks against the canary.
-    Amber,
-    /// Proven, of an epoch that is over.
-    Stale,
-    /// Proven, and the budget leaves no room.
-    Stay,
-    Undecided,
-    NoTraffic,
-    Blind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    Nothing,
-    Canary,
-    Both,
-    /// Counts of an epoch that is over.
-    Stale,
-}
-
-/// All goes well.
-pub(crate) const WELL: Seen =
-    Seen { health: Healthy::All, router: true, busy: false, judged: Judged::Safe, flow: Flow::Canary };
-
-fn judged() -> &'static Verdict {
-    static VERDICT: OnceLock<Verdict> = OnceLock::new();
-    VERDICT.get_or_init(|| {
-        let mut judge = Judge::new(davy_judge::Policy::default()).expect("a policy");
-        for second in 0..40 {
-            judge.observe(&Window {
-                epoch: second / 20,
-                weight: if second < 20 { 5_000 } else { 10_000 },
-                from_ms: second * 1000,
-                to_ms: (second + 1) * 1000,
-                canary: Counts::answered(500, 0),
-                stable: Counts::answered(if second < 20 { 500 } else { 0 }, 0),
-            });
-        }
-        let mut verdict = judge.verdict();
-        assert_eq!(verdict.evidence.limit.as_ref().map(|limit| limit.standing), Some(Standing::Clean));
-        verdict.because = String::new();
-        verdict
-    })
-}
-
 impl Node {
-    /// What the machine is told of a look.
-    pub(crate) fn look(&self, seen: Seen) -> Look {
-        let unseen = || "no answer".to_owned();
-        let mut instances = self.instances();
-        if let Healthy::But(at, ill) = seen.health
-            && let Some(instance) = instances.get_mut(at)
-        {
-            instance.health = match ill {
-                Ill::Starting => Health::Starting { why: String::new() },
-                Ill::Ended | Ill::Crashing => Health::Ended { why: String::new() },
-            };
-            instance.restarts = if ill == Ill::Crashing { 3 } else { 0 };
-        }
-        let mut serving = self.serving();
-        if let (true, Some(serving)) = (seen.busy, &mut serving) {
-            serving.in_flight.extend(instances.iter().map(|instance| davy_core::InFlight {
-                release: instance.release.clone(),
-                instance: instance.id.clone(),
-                requests: 1,
-            }));
-        }
-        let generation = self.state.routed;
-        let before = Generation(generation.0.saturating_sub(1));
-        let (of, canary, stable) = match seen.flow {
-            Flow::Nothing => (generation, 0, 0),
-            Flow::Canary => (generation, 10, 0),
-            Flow::Both => (generation, 10, 10),
-            Flow::Stale => (before, 10, 0),
-        };
-        let last_minute = (seen.flow != Flow::Nothing).then_some(600);
-        let verdict = self.state.rollout.as_ref().and_then(|rollout| {
-            let kind = match seen.judged {
-                Judged::Nothing => return None,
-                Judged::Harmful => Kind::Harmful,
-                Judged::Safe | Judged::Amber | Judged::Stale | Judged::Stay => Kind::Safe,
-                Judged::Undecided => Kind::Undecided,
-                Judged::NoTraffic => Kind::NoTraffic,
-                Judged::Blind => Kind::Blind,
-            };
-            let weight = rollout.intended.basis_points();
-            let epoch = if seen.judged == Judged::Stale { before.0 } else { generation.0 };
-            let mut verdict = Verdict { kind, epoch, weight, ..judged().clone() };
-            if seen.judged == Judged::Amber {
-                verdict.evidence.amber = true;
-                verdict.evidence.limit = None;
-            }
-            if rollout.is_automatic() && weight > 0 && seen.judged != Judged::Undecided {
-                let risk =
-                    Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 };
-                let mut ramp = risk.next(weight);
-                let next = rollout.plan.get(rollout.step + 1).map_or(weight, |step| step.weight.basis_points());
-                ramp.next = if seen.judged == Judged::Stay { weight } else { next };
-                verdict.evidence.ramp = Some(ramp);
-            }
-            Some(verdict)
-        });
-        Look {
-            instances: match seen.health {
-                Healthy::Unseen => Sight::Unseen { why: unseen() },
-                _ => Sight::Seen(instances),
-            },
-            router: if seen.router { Sight::Seen(serving) } else { Sight::Unseen { why: unseen() } },
-            verdict,
-            batches: None,
-            traffic: Traffic { generation: of, canary, stable, mirrored: 0, matched: 0, last_minute },
-        }
-    }
-
-    /// Whether counts of the present epoch can exist: the router has served it.
-    fn counted(&self) -> bool {
-        self.router.as_ref().is_some_and(|held| held.snapshot.generation == self.state.routed)
-    }
-
-    fn looks(&self) -> Vec<Seen> {
-        use Judged::{Amber, Blind, Harmful, NoTraffic, Nothing, Safe, Stale, Stay, Undecided};
-        let well = Seen { flow: if self.counted() { Flow::Canary } else { Flow::Nothing }, ..WELL };
-        let flows = match self.counted() {
-            true => &[Flow::Canary, Flow::Nothing, Flow::Both][..],
-            false => &[Flow::Nothing, Flow::Stale],
-        };
-        let verdicts: &[Judged] = match &self.state.rollout {
-            Some(rollout) if rollout.is_forward() && !rollout.is_first() => {
-                &[Safe, Undecided, Harmful, Amber, Stale, Stay, NoTraffic, Blind, Nothing]
-            }
-            _ => &[Safe],
-        };
-        let holds = self.state.rollout.as_ref().is_some_and(|r| matches!(r.phase, Phase::Holding { .. }));
-        let mut looks = Vec::new();
-        for (number, &flow) in flows.iter().enumerate() {
-            // Verdicts and counts are weighed against each other where a weight is held.
-            let verdicts = if holds || number == 0 { verdicts } else { &[Undecided] };
-            looks.extend(verdicts.iter().map(|&judged| Seen { flow, judged, ..well }));
-        }
-        looks.push(Seen { health: Healthy::Unseen, router: false, ..well });
-        looks.push(Seen { health: Healthy::Unseen, ..well });
-        for at in 0..self.instances.len() {
-            let ills = [Ill::Starting, Ill::Ended, Ill::Crashing];
-            // To see one dead is a fault of the edge, too.
-            let ills = if self.faults > 0 { &ills[..] } else { &ills[..1] };
-            looks.extend(ills.iter().map(|&ill| Seen { health: Healthy::But(at, ill), ..well }));
-        }
-        looks.push(Seen { router: false, ..well });
-        looks.push(Seen { busy: true, ..well });
-        looks
-    }
-
     /// Everything that may happen here.
     pub(crate) fn actions(&self, scope: &Scope) -> Vec<Action> {
         let mut actions = vec![Action::Tick];
@@ -265,6 +87,15 @@ impl Node {
         if self.late.is_some() {
             actions.push(Action::Arrive);
         }
+        if self.refusals > 0 {
+            let weights = |(_, flight): &(usize, &Flight)| {
+                flight.answer.is_none() && matches!(flight.effect, Effect::Route { .. })
+            };
+            actions.extend(self.flights.iter().enumerate().filter(weights).map(|(at, _)| Action::RefuseWeight(at)));
+        }
+        if self.faults + self.crashes > 0 {
+            actions.extend([Action::Crash, Action::CrashAfter]);
+        }
         if self.faults > 0 {
             for (at, flight) in self.flights.iter().enumerate() {
                 actions.push(Action::Lose(at));
@@ -272,14 +103,16 @@ impl Node {
                     actions.extend([Action::Refuse(at), Action::Late(at), Action::LoseAfter(at)]);
                 }
             }
-            actions.extend([Action::Crash, Action::CrashAfter]);
             if let Some(held) = &self.router {
                 actions.push(Action::ForgetRouter);
                 if held.snapshot.lease.is_some() {
                     actions.extend([Action::Lapse, Action::RestartRouter]);
                 }
                 if held.snapshot.fallback.is_some() {
-                    actions.push(Action::Guard);
+                    actions.push(Action::Revert);
+                }
+                if self.guarded().is_some() {
+                    actions.push(Action::Cut);
                 }
             }
             actions.extend((0..self.instances.len()).map(Action::Vanish));
@@ -289,22 +122,22 @@ impl Node {
     }
 
     /// What follows; nothing where nothing changes.
-    pub(crate) fn after(&self, scope: &Scope, action: Action) -> Result<Option<Self>, String> {
+    pub(crate) fn after(&self, scope: &Scope, action: Action, scene: &mut Scene) -> Result<Option<Self>, String> {
         if let Action::Look(seen) = action {
             // Most looks change nothing: that is known before anything is copied.
-            let input = Input::Look(Box::new(self.look(seen)));
-            let Ok(events) = (scope.machine)(&self.state, self.now, &input) else {
+            let input = scene.show(self, seen);
+            let Ok(events) = (scope.machine)(&self.state, self.now, input) else {
                 return Err("a look is refused".to_owned());
             };
             let dead = matches!(seen.health, Healthy::But(_, Ill::Ended | Ill::Crashing));
             let told = |event: &Event| matches!(event, Event::VerdictReached { .. });
-            if events.iter().all(told) && !laws::witnesses(self, &input) {
-                laws::decided(self, &input, &events)?;
+            if events.iter().all(told) && !laws::witnesses(self, input) {
+                laws::decided(self, input, &events)?;
                 return Ok(None);
             }
             let mut node = self.clone();
             node.faults -= u8::from(dead);
-            return node.decide(scope, &input);
+            return node.decided(scope, input, &events).map(Some);
         }
         let mut node = self.clone();
         let spend = |node: &mut Self| node.faults -= 1;
@@ -360,8 +193,11 @@ impl Node {
                 let flight = node.flights.remove(at);
                 answer(&flight)
             }
-            Action::Refuse(at) => {
-                spend(&mut node);
+            Action::Refuse(at) | Action::RefuseWeight(at) => {
+                match action {
+                    Action::Refuse(_) => spend(&mut node),
+                    _ => node.refusals -= 1,
+                }
                 let flight = node.flights.remove(at);
                 Input::Refused { generation: flight.effect.generation(), why: String::new() }
             }
@@ -375,7 +211,10 @@ impl Node {
                 Input::Lost { generation, why: String::new() }
             }
             Action::Crash | Action::CrashAfter => {
-                spend(&mut node);
+                match node.crashes {
+                    0 => spend(&mut node),
+                    _ => node.crashes -= 1,
+                }
                 let mut flights = std::mem::take(&mut node.flights);
                 if action == Action::CrashAfter {
                     for flight in flights.iter_mut().filter(|flight| flight.answer.is_none()) {
@@ -386,14 +225,19 @@ impl Node {
                 node.late = late.or(node.late);
                 Input::Restarted
             }
-            Action::Lapse | Action::RestartRouter | Action::Guard => {
+            Action::Lapse | Action::RestartRouter | Action::Revert | Action::Cut => {
                 spend(&mut node);
                 let cause = match action {
                     Action::Lapse => FallbackCause::Lapse,
                     Action::RestartRouter => FallbackCause::Restart,
+                    Action::Cut => FallbackCause::Guard,
                     _ => FallbackCause::Revert,
                 };
+                let guarded = node.guarded();
                 node.fall_back(cause);
+                if let (Action::Cut, Some(held)) = (action, &mut node.router) {
+                    held.cut = guarded;
+                }
                 if action == Action::RestartRouter {
                     node.forget_calls();
                 }
@@ -415,23 +259,25 @@ impl Node {
     }
 
     /// Decides on an input, and folds what was decided in; nothing where nothing changes.
-    fn decide(mut self, scope: &Scope, input: &Input) -> Result<Option<Self>, String> {
-        let Ok(events) = (scope.machine)(&self.state, self.now, input) else {
-            return match input {
-                Input::Command(_) => Ok(None),
-                other => Err(format!("an input that is no command is refused: {other:?}")),
-            };
-        };
+    fn decide(self, scope: &Scope, input: &Input) -> Result<Option<Self>, String> {
+        match (scope.machine)(&self.state, self.now, input) {
+            Ok(events) => self.decided(scope, input, &events).map(Some),
+            Err(_) if matches!(input, Input::Command(_)) => Ok(None),
+            Err(_) => Err(format!("an input that is no command is refused: {input:?}")),
+        }
+    }
+
+    fn decided(mut self, scope: &Scope, input: &Input, events: &[Event]) -> Result<Self, String> {
         laws::witness(&mut self, input);
-        laws::decided(&self, input, &events)?;
-        laws::events(&mut self, &events);
+        let state = laws::decided(&self, input, events)?;
+        laws::events(&mut self, events);
         let look = match input {
             Input::Look(look) => Some(&**look),
             _ => None,
         };
-        self.fold(&events, look);
+        self.turn(state, events, look);
         laws::answered(scope, &self, input)?;
-        Ok(Some(self))
+        Ok(self)
     }
 
     /// Calls to a router that ended are not carried out by the one after it.
@@ -440,25 +286,33 @@ impl Node {
         self.late.take_if(|late| called(late));
     }
 
+    /// Nothing goes wrong any more, and nobody asks for anything.
+    pub(crate) fn calm_down(&mut self) {
+        self.late = None;
+        (self.faults, self.refusals, self.crashes, self.requests, self.nudges) = (0, 0, 0, 0, 0);
+    }
+
     /// One more thing of a world without faults: effects are carried out and answered, then there is a look, then time passes.
-    pub(crate) fn calmly(&self, scope: &Scope, seen: Seen) -> Result<Self, String> {
-        let mut node = self.clone();
-        node.late = None;
-        node.faults = 0;
-        if let Some(flight) = node.flights.first() {
+    pub(crate) fn calmly(&self, scope: &Scope, seen: Seen, named: u128) -> Result<Self, String> {
+        let mut scene = self.scene();
+        if let Some(flight) = self.flights.first() {
             let action = if flight.answer.is_none() { Action::Do(0) } else { Action::Answer(0) };
-            return Ok(node.after(scope, action)?.unwrap_or(node));
+            return Ok(self.after(scope, action, &mut scene)?.unwrap_or_else(|| self.clone()));
         }
-        let whole = node.state.rollout.as_ref().is_some_and(|rollout| rollout.intended == Weight::ALL);
-        let flow = match (node.counted(), seen.flow) {
+        let whole = self.state.rollout.as_ref().is_some_and(|rollout| rollout.intended == Weight::ALL);
+        let flow = match (self.counted(), seen.flow) {
+            (_, Flow::Idle) => Flow::Idle,
             (false, _) => Flow::Nothing,
             (true, Flow::Both) if whole => Flow::Canary,
             (true, flow) => flow,
         };
-        let looked = node.after(scope, Action::Look(Seen { flow, ..seen }))?.unwrap_or_else(|| node.clone());
-        match key(&looked) == key(&node) {
-            true => Ok(looked.after(scope, Action::Tick)?.unwrap_or(looked)),
-            false => Ok(looked),
+        match self.after(scope, Action::Look(Seen { flow, ..seen }), &mut scene)? {
+            Some(looked) if key(&looked) != named => Ok(looked),
+            looked => {
+                let mut later = looked.unwrap_or_else(|| self.clone());
+                later.now = later.now.plus(TICK);
+                Ok(later)
+            }
         }
     }
 

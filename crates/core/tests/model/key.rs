@@ -88,8 +88,8 @@ impl<'a> Key<'a> {
     }
 
     fn instance(&mut self, id: &InstanceId) {
-        let node = self.node;
-        let here = node.instances.iter().position(|(number, _)| InstanceId::new(format!("i{number:04}")) == *id);
+        let number = id.as_str()[1..].parse().unwrap_or(u32::MAX);
+        let here = self.node.instances.iter().position(|(there, _)| *there == number);
         self.put(here.unwrap_or(200));
     }
 
@@ -169,7 +169,7 @@ impl<'a> Key<'a> {
     fn whole(mut self) -> Vec<u8> {
         let node = self.node;
         let state = &node.state;
-        self.bytes.extend([node.requests, node.nudges, node.faults]);
+        self.bytes.extend([node.requests, node.nudges, node.faults, node.refusals, node.crashes]);
         if let Some(stable) = &state.stable {
             self.release(&stable.id);
         }
@@ -234,6 +234,9 @@ impl<'a> Key<'a> {
                     Mode::Fallback { cause: FallbackCause::Restart, .. } => 3,
                     Mode::Fallback { cause: FallbackCause::Guard, .. } => 4,
                 });
+                // One of a rollout that is over cuts nothing off any more.
+                let under_way = state.rollout_id();
+                self.flag(held.cut.as_ref().is_some_and(|(rollout, _)| Some(rollout) == under_way));
             }
         }
         self.flag(node.witnessed);
@@ -269,8 +272,23 @@ impl<'a> Key<'a> {
             if !starts && rollout.pause.is_none() {
                 self.age(rollout.step_since, 2);
             }
+            let shrinks = rollout.from.as_ref().is_some_and(|old| rollout.current().stable < old.replicas());
+            if starts && rollout.pause.is_none() && shrinks {
+                // A deadline, and for each wave a drain and a grace.
+                self.age(rollout.step_since, 2 + 3 * (rollout.step as u64 + 1));
+            }
             if starts && rollout.is_automatic() && rollout.step == 0 && rollout.step_since == rollout.began {
                 self.age(rollout.began, 1);
+            }
+            if let Phase::Starting { since } = rollout.phase {
+                // What an order takes is not the instances' own time: their age once it is answered.
+                for pending in &self.node.state.pending {
+                    if matches!(&pending.effect, Effect::Run { release, .. } if *release == rollout.request.release.id)
+                    {
+                        let ticks = (pending.since.since(since).0 / TICK.0).min(LONGEST);
+                        self.put(usize::try_from(ticks).unwrap_or(255));
+                    }
+                }
             }
             self.put(rollout.refusals as usize);
             self.flag(rollout.forced);
@@ -314,6 +332,7 @@ impl<'a> Key<'a> {
                 0 => LONGEST,
                 1 => 0,
                 3 | 6 | 8 => 2,
+                4 if rollout.observed != Some(Weight::ALL) => 2,
                 _ => 1,
             },
         );

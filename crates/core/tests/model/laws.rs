@@ -2,23 +2,30 @@
 
 use crate::{
     actions::advances,
+    looks::{Scene, WELL},
     world::{Node, Scope},
 };
 use davy_core::{
-    Generation, Mode, Timestamp, Weight,
+    Generation, Millis, Mode, Timestamp, Weight,
     rollout::{Command, Effect, Event, Input, Passes, Phase, RequestKind, Rollout, Split, State},
 };
 use davy_judge::{Kind, Standing};
+use std::borrow::Cow;
 
 fn law(holds: bool, says: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(says.to_owned()) }
 }
 
-/// Whether a look shows a request on the new release, and all of them there.
+/// Whether a look shows a request on the new release, and all of them there; or that long after its promotion there are none, and
+/// whatever comes goes there.
 fn shows(node: &Node, input: &Input) -> (bool, bool) {
     let (Input::Look(look), Some(rollout)) = (input, &node.state.rollout) else { return (false, false) };
     let seen = look.traffic.generation == node.state.routed && look.traffic.canary > 0;
-    (seen, seen && look.traffic.stable == 0 && rollout.intended == Weight::ALL)
+    let whole = seen && look.traffic.stable == 0 && rollout.intended == Weight::ALL;
+    let waited =
+        matches!(rollout.phase, Phase::Baking { since } if node.now.since(since) >= rollout.request.policy.pause_limit);
+    let there = node.share(&rollout.request.release.id) == Weight::ALL && look.router.seen().is_some();
+    (seen, whole || waited && there && look.traffic.idle >= Millis::seconds(60))
 }
 
 /// Whether a look shows what was not seen before.
@@ -52,14 +59,14 @@ fn since(rollout: &Rollout) -> Option<Timestamp> {
     }
 }
 
-/// Each event, where it is decided.
-pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<(), String> {
+/// Each event, where it is decided; the state after them, if it is another one.
+pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<Option<State>, String> {
     let look = match input {
         Input::Look(look) => Some(&**look),
         _ => None,
     };
     let verdict = look.and_then(|look| look.verdict.as_ref());
-    let mut state = node.state.clone();
+    let mut state = Cow::Borrowed(&*node.state);
     for event in events {
         let rollout = state.rollout.as_ref();
         if let Some(effect) = Effect::of(event) {
@@ -86,6 +93,10 @@ pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<()
                 law(
                     baked || state.queued.is_some(),
                     "a bake lasts as long as the policy says, or until the next rollout",
+                )?;
+                law(
+                    node.carried || shows(node, input).1 || state.queued.is_some(),
+                    "a bake ends once the new release was seen to carry all traffic, or nobody uses the service",
                 )?;
             }
             Event::RemovalRequested { release, .. } => {
@@ -124,7 +135,7 @@ pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<()
             }
             _ => {}
         }
-        state.apply(node.now, event);
+        state.to_mut().apply(node.now, event);
     }
     if verdict.is_some_and(|verdict| verdict.kind == Kind::Harmful) {
         let rollout = state.rollout.as_ref();
@@ -132,13 +143,22 @@ pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<()
         let on = rollout.is_some_and(|rollout| trial(rollout) && rollout.is_forward());
         law(!on, "harm ends the rollout at once")?;
     }
+    if let Some(cut) = look.and_then(|look| look.router.seen()?.as_ref()?.cut.as_ref()) {
+        let rollout = state.rollout.as_ref().filter(|rollout| rollout.request.rollout == cut.rollout);
+        let on = |rollout: &Rollout| rollout.is_forward() || matches!(rollout.phase, Phase::Baking { .. });
+        law(!rollout.is_some_and(on), "what the guard cut off is put back at the first look")?;
+    }
     match input {
         Input::Command(Command::Abort { .. }) => {
-            law(state.rollout.as_ref().is_none_or(|rollout| rollout.ending.is_some()), "an abort ends the rollout")
+            law(state.rollout.as_ref().is_none_or(|rollout| rollout.ending.is_some()), "an abort ends the rollout")?;
         }
-        Input::Restarted => law(state.pending.is_empty(), "nothing that was asked before a restart is waited for"),
-        _ => Ok(()),
+        Input::Restarted => law(state.pending.is_empty(), "nothing that was asked before a restart is waited for")?,
+        _ => {}
     }
+    Ok(match state {
+        Cow::Owned(state) => Some(state),
+        Cow::Borrowed(_) => None,
+    })
 }
 
 /// What lets a step of a trial pass, read from the look alone.
@@ -218,7 +238,7 @@ fn weight(
 }
 
 /// The state and the world, wherever they stand.
-pub(crate) fn standing(scope: &Scope, node: &Node) -> Result<(), String> {
+pub(crate) fn standing(scope: &Scope, node: &Node, scene: &mut Scene) -> Result<(), String> {
     let state = &node.state;
     let waited: Vec<Generation> = state.pending.iter().map(|pending| pending.effect.generation()).collect();
     let mut asked: Vec<Generation> = node.flights.iter().map(|flight| flight.effect.generation()).collect();
@@ -239,9 +259,11 @@ pub(crate) fn standing(scope: &Scope, node: &Node) -> Result<(), String> {
             law(out.is_ok(), "a person can end whatever moves or waits")?;
         }
         law(rollout.ending.is_none() || rollout.pause.is_none(), "what is being put back does not wait for a person")?;
+        let refused = rollout.is_forward() && rollout.refusals >= 3;
+        law(!refused || rollout.pause.is_some(), "a router that refuses thrice is shown to a person")?;
     }
-    // An answer to something that nobody asked changes nothing.
-    let stray = state.generation.next();
+    // An answer to something that nobody asked, or that was given up, changes nothing.
+    let stray = node.late.as_ref().map_or(state.generation.next(), |late| late.effect.generation());
     let why = String::new;
     for input in [
         Input::Done { generation: stray },
@@ -251,6 +273,14 @@ pub(crate) fn standing(scope: &Scope, node: &Node) -> Result<(), String> {
     ] {
         let events = (scope.machine)(state, node.now, &input).map_err(|refusal| refusal.to_string())?;
         law(events.is_empty(), "an answer that nobody waits for changes nothing")?;
+    }
+    // Nothing is over sooner by a clock that was set back, however well all looks.
+    let trial = |rollout: &Rollout| !rollout.is_first() && rollout.request.kind == RequestKind::Deploy;
+    if state.rollout.as_ref().is_some_and(trial) {
+        let events =
+            (scope.machine)(state, Timestamp(0), scene.show(node, WELL)).map_err(|refusal| refusal.to_string())?;
+        let moves = |event: &Event| advances(event) || *event == Event::BakeEnded;
+        law(!events.iter().any(moves), "time that went back moves nothing forward")?;
     }
     Ok(())
 }

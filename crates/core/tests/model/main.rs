@@ -3,19 +3,24 @@
 mod actions;
 mod key;
 mod laws;
+mod looks;
 mod mutants;
 mod scopes;
 mod search;
 mod world;
 
-/// What differs most, without faults, and one with a person who pauses, goes on or promotes: small enough for the suite.
+/// What differs most, without faults; one with a person who pauses, goes on or promotes, one with a router that refuses, one with a
+/// rollout that takes another's place: small enough for the suite.
 fn short() -> Vec<world::Scope> {
     let mut scopes = scopes::all();
     scopes.retain(|scope| ["first", "auto", "blue-green", "recreate", "rolling 1"].contains(&scope.name));
     for scope in &mut scopes {
         (scope.faults, scope.nudges) = (0, 0);
     }
-    scopes.push(world::Scope { name: "canary, with a person", faults: 0, ..scopes::small() });
+    let calm = world::Scope { faults: 0, ..scopes::small() };
+    scopes.push(world::Scope { nudges: 0, refusals: 3, ..calm.clone() });
+    scopes.push(world::Scope { nudges: 0, requests: 2, ..calm.clone() });
+    scopes.push(calm);
     scopes
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{scopes::small, search::search, world::Scope};
 use davy_core::{
-    Rolling, Strategy, Timestamp,
-    rollout::{Cause, Command, Event, Input, Phase, Refusal, Sight, Split, State, step},
+    Millis, Rolling, Strategy, Timestamp,
+    rollout::{Cause, Command, Event, Input, PauseReason, Phase, Refusal, Rollout, Sight, Split, State, step},
 };
 use davy_judge::Kind;
 
@@ -150,7 +150,7 @@ fn answers_are_believed_twice(state: &State, at: Timestamp, input: &Input) -> De
 
 fn what_is_put_back_rises(state: &State, at: Timestamp, input: &Input) -> Decided {
     but(state, at, input, |events| {
-        let canary = state.rollout.as_ref().map(davy_core::rollout::Rollout::weight).unwrap_or_default();
+        let canary = state.rollout.as_ref().map(Rollout::weight).unwrap_or_default();
         for event in events {
             if let Event::WeightRequested { split, .. } = event
                 && matches!(split, Split::Only { .. })
@@ -192,6 +192,54 @@ fn a_revert_that_cannot_be_is_asked_for_ever(state: &State, at: Timestamp, input
     })
 }
 
+fn silence_is_no_traffic(state: &State, at: Timestamp, input: &Input) -> Decided {
+    told(state, at, input, |look| {
+        if look.traffic.canary + look.traffic.stable == 0 {
+            look.traffic.idle = Millis::seconds(60);
+        }
+    })
+}
+
+fn an_unused_release_is_kept_for_ever(state: &State, at: Timestamp, input: &Input) -> Decided {
+    told(state, at, input, |look| look.traffic.idle = Millis(0))
+}
+
+fn what_nobody_uses_goes_unconfirmed(state: &State, at: Timestamp, input: &Input) -> Decided {
+    let unused = matches!(input, Input::Look(look) if look.traffic.idle >= Millis::seconds(60));
+    let baked = state.rollout.as_ref().is_some_and(|rollout| {
+        matches!(rollout.phase, Phase::Baking { since } if at.since(since) >= rollout.request.policy.pause_limit)
+    });
+    if unused && baked { Ok(vec![Event::BakeEnded]) } else { step(state, at, input) }
+}
+
+fn a_cut_goes_unnoticed(state: &State, at: Timestamp, input: &Input) -> Decided {
+    told(state, at, input, |look| {
+        if let Sight::Seen(Some(serving)) = &mut look.router {
+            serving.cut = None;
+        }
+    })
+}
+
+fn what_was_interrupted_has_no_deadline(state: &State, at: Timestamp, input: &Input) -> Decided {
+    but(state, at, input, |events| {
+        let recovering = |rollout: &Rollout| matches!(rollout.phase, Phase::Recovering { .. });
+        if state.rollout.as_ref().is_some_and(recovering) {
+            events.retain(|event| !matches!(event, Event::Paused { why: PauseReason::Deadline { .. } }));
+        }
+    })
+}
+
+fn time_that_went_back_counts(state: &State, at: Timestamp, input: &Input) -> Decided {
+    let since = state.rollout.as_ref().map_or(at, |rollout| rollout.began);
+    step(state, if at < since { since.plus(since.since(at)) } else { at }, input)
+}
+
+fn a_router_that_refuses_is_asked_for_ever(state: &State, at: Timestamp, input: &Input) -> Decided {
+    but(state, at, input, |events| {
+        events.retain(|event| !matches!(event, Event::Paused { why: PauseReason::Router { .. } }));
+    })
+}
+
 #[test]
 fn a_machine_that_breaks_a_rule_is_found_out() {
     let calm = Scope { faults: 0, ..small() };
@@ -199,7 +247,8 @@ fn a_machine_that_breaks_a_rule_is_found_out() {
     let rolling = Strategy::Rolling(Rolling { min_healthy: 50, max: 100 });
     let in_place = Scope { strategy: rolling, replicas: 2, ..calm.clone() };
     let twice = Scope { requests: 2, ..calm.clone() };
-    let mutants: [(&str, Scope); 20] = [
+    let refused = Scope { refusals: 3, nudges: 0, ..calm.clone() };
+    let mutants: [(&str, Scope); 27] = [
         ("moves", Scope { machine: silence_is_proof, ..calm.clone() }),
         ("only what is proven", Scope { machine: time_is_proof, ..calm.clone() }),
         ("another epoch", Scope { machine: old_verdicts_count, ..calm.clone() }),
@@ -217,9 +266,16 @@ fn a_machine_that_breaks_a_rule_is_found_out() {
         ("one rollout", Scope { machine: two_rollouts_at_once, ..twice }),
         ("nobody waits for", Scope { machine: answers_are_believed_twice, ..calm.clone() }),
         ("gets nothing more", Scope { machine: what_is_put_back_rises, ..calm.clone() }),
-        ("serve the fallback", Scope { machine: a_lapse_goes_unnoticed, ..faulty }),
+        ("serve the fallback", Scope { machine: a_lapse_goes_unnoticed, ..faulty.clone() }),
         ("while the router serves it", Scope { machine: old_instances_end_while_served, ..in_place }),
-        ("an end comes", Scope { machine: a_revert_that_cannot_be_is_asked_for_ever, ..calm }),
+        ("an end comes", Scope { machine: a_revert_that_cannot_be_is_asked_for_ever, ..calm.clone() }),
+        ("or nobody uses the service", Scope { machine: silence_is_no_traffic, ..calm.clone() }),
+        ("an end comes", Scope { machine: an_unused_release_is_kept_for_ever, ..calm.clone() }),
+        ("or nobody uses the service", Scope { machine: what_nobody_uses_goes_unconfirmed, ..calm.clone() }),
+        ("at the first look", Scope { machine: a_cut_goes_unnoticed, ..faulty.clone() }),
+        ("an end comes", Scope { machine: what_was_interrupted_has_no_deadline, ..faulty }),
+        ("moves nothing forward", Scope { machine: time_that_went_back_counts, ..calm }),
+        ("refuses thrice", Scope { machine: a_router_that_refuses_is_asked_for_ever, ..refused }),
     ];
     let mut wrong = Vec::new();
     for (number, (law, scope)) in mutants.into_iter().enumerate() {

@@ -19,6 +19,8 @@ pub(crate) fn small() -> Scope {
         requests: 1,
         nudges: 1,
         faults: 1,
+        refusals: 0,
+        crashes: 0,
         slow: false,
         machine: step,
     }

@@ -1,15 +1,16 @@
 //! Every reachable state of a world, nearest first; and from each of them the way to an end once faults stop.
 
 use crate::{
-    actions::{Action, Flow, Judged, Seen, WELL},
+    actions::Action,
     key::key,
     laws,
+    looks::{Flow, Healthy, Ill, Judged, Seen, WELL},
     world::{Node, Scope},
 };
 use davy_core::Weight;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasherDefault, DefaultHasher},
+    hash::{BuildHasherDefault, Hasher},
 };
 
 /// What a search has found.
@@ -22,29 +23,51 @@ pub(crate) struct Found {
     pub(crate) whole: bool,
 }
 
-type Fixed = BuildHasherDefault<DefaultHasher>;
+/// Keys are hashes already: half of one is as good as another.
+#[derive(Default)]
+struct Half(u64);
+
+impl Hasher for Half {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| sum << 8 | u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}
+
+type Keys = BuildHasherDefault<Half>;
 
 /// How things go when faults have stopped: whether an end has to come of it, and what is observed.
-const CALM: [Seen; 4] = [
+const CALM: [Seen; 6] = [
     WELL,
     // Never proven, however long one waits.
     Seen { judged: Judged::Undecided, flow: Flow::Both, ..WELL },
     // Nobody uses the service.
-    Seen { judged: Judged::NoTraffic, flow: Flow::Nothing, ..WELL },
+    Seen { judged: Judged::NoTraffic, flow: Flow::Idle, ..WELL },
     // Nothing is measured any more.
     Seen { judged: Judged::Nothing, flow: Flow::Nothing, ..WELL },
+    // The new release is never healthy.
+    Seen { health: Healthy::Canary(Ill::Starting), judged: Judged::Undecided, flow: Flow::Both, ..WELL },
+    // It keeps crashing.
+    Seen { health: Healthy::Canary(Ill::Crashing), judged: Judged::NoTraffic, flow: Flow::Idle, ..WELL },
 ];
 
 struct Search<'a> {
     scope: &'a Scope,
-    known: HashMap<u128, u32, Fixed>,
+    known: HashMap<u128, u32, Keys>,
     /// Where each state was first reached from, and by which of that state's actions.
     came: Vec<(u32, u16)>,
     queue: VecDeque<(u32, Node)>,
     /// The states from which an end is known to be reached, for each calm.
-    ends: [HashSet<u128, Fixed>; 4],
+    ends: [HashSet<u128, Keys>; 6],
     /// What follows some states, to compare with what follows others of the same key.
-    samples: HashMap<u32, Vec<u128>, Fixed>,
+    samples: HashMap<u32, Vec<u128>>,
     transitions: u64,
 }
 
@@ -78,11 +101,12 @@ pub(crate) fn search(scope: &Scope, most: usize) -> Found {
 
 impl Search<'_> {
     fn visit(&mut self, at: u32, node: &Node) -> Result<(), String> {
-        laws::standing(self.scope, node).map_err(|law| self.story(at, None, &law))?;
+        let mut scene = node.scene();
+        laws::standing(self.scope, node, &mut scene).map_err(|law| self.story(at, None, &law))?;
         let actions = node.actions(self.scope);
         let mut follows = Vec::new();
         for (number, action) in (0u16..).zip(actions) {
-            let after = node.after(self.scope, action);
+            let after = node.after(self.scope, action, &mut scene);
             let after = after.map_err(|law| self.story(at, Some(action), &law))?;
             let Some(after) = after else { continue };
             self.transitions += 1;
@@ -108,9 +132,10 @@ impl Search<'_> {
     fn alike(&mut self, same: u32, node: &Node) -> Result<(), String> {
         let Some(known) = self.samples.get(&same) else { return Ok(()) };
         let mut follows = Vec::new();
-        let mut other = None;
+        let (mut other, mut scene) = (None, node.scene());
         for action in node.actions(self.scope) {
-            if let Some(after) = node.after(self.scope, action).map_err(|law| self.story(same, Some(action), &law))? {
+            let after = node.after(self.scope, action, &mut scene);
+            if let Some(after) = after.map_err(|law| self.story(same, Some(action), &law))? {
                 let named = key(&after);
                 if !known.contains(&named) {
                     other = Some(action);
@@ -133,14 +158,14 @@ impl Search<'_> {
             let mut way = Vec::new();
             let mut here = HashSet::new();
             let mut calmed = node.clone();
-            (calmed.late, calmed.faults, calmed.requests, calmed.nudges) = (None, 0, 0, 0);
+            calmed.calm_down();
             loop {
                 let named = key(&calmed);
                 if self.ends[calm].contains(&named) {
                     break;
                 }
                 way.push(named);
-                // Without any traffic a bake lasts until some comes: the old release is kept.
+                // Where nothing is measured a bake lasts until something is: the old release is kept.
                 let baked = seen.flow == Flow::Nothing
                     && calmed.flights.is_empty()
                     && calmed
@@ -156,7 +181,7 @@ impl Search<'_> {
                     let law = format!("an end comes once faults stop ({seen:?}); it stays at {phase:?}");
                     return Err(self.story(at, None, &law) + &self.calm_story(node, seen));
                 }
-                calmed = calmed.calmly(self.scope, seen).map_err(|law| self.story(at, None, &law))?;
+                calmed = calmed.calmly(self.scope, seen, named).map_err(|law| self.story(at, None, &law))?;
             }
             self.ends[calm].extend(way);
         }
@@ -166,10 +191,10 @@ impl Search<'_> {
     /// What then happens for ever.
     fn calm_story(&self, node: &Node, seen: Seen) -> String {
         let mut node = node.clone();
-        (node.late, node.faults, node.requests, node.nudges) = (None, 0, 0, 0);
+        node.calm_down();
         let mut told = String::new();
         for _ in 0..20 {
-            let Ok(after) = node.calmly(self.scope, seen) else { break };
+            let Ok(after) = node.calmly(self.scope, seen, key(&node)) else { break };
             let state = &after.state;
             let phase = state.rollout.as_ref().map_or("nothing", |rollout| rollout.phase.name());
             let waits: Vec<String> = after.flights.iter().map(|flight| flight.effect.words()).collect();
@@ -202,7 +227,7 @@ impl Search<'_> {
             };
             let phase = node.state.rollout.as_ref().map_or("nothing", |rollout| rollout.phase.name());
             told.push_str(&format!("  {phase}: {action:?}\n"));
-            if let Ok(Some(after)) = node.after(self.scope, action) {
+            if let Ok(Some(after)) = node.after(self.scope, action, &mut node.scene()) {
                 node = after;
             }
         }

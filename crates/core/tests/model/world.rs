@@ -4,12 +4,13 @@
 //! it adds behaviour and no states. Only what really is there is kept.
 
 use davy_core::{
-    Actor, Analysis, Backend, Digest, EnvironmentName, FallbackCause, Generation, Health, HealthCheck, Instance,
+    Actor, Analysis, Backend, Cut, Digest, EnvironmentName, FallbackCause, Generation, Health, HealthCheck, Instance,
     InstanceId, Millis, Mode, OnDeadline, Policy, Process, Release, ReleaseId, Role, RolloutId, Route, Run, ServiceKey,
     ServiceName, Serving, Snapshot, Strategy, Target, Timestamp, Weight, Workload,
-    rollout::{Effect, Event, Input, Look, Refusal, Request, RequestKind, Split, State},
+    rollout::{self, Effect, Event, Input, Look, Refusal, Request, RequestKind, Split, State},
 };
-use std::{collections::BTreeMap, rc::Rc};
+use davy_judge::guard::{Finding, Guard, Row, Side};
+use std::{collections::BTreeMap, rc::Rc, sync::OnceLock};
 
 /// The machine under the search: the real one, or one that breaks a rule.
 pub(crate) type Machine = fn(&State, Timestamp, &Input) -> Result<Vec<Event>, Refusal>;
@@ -32,6 +33,9 @@ pub(crate) struct Scope {
     pub(crate) nudges: u8,
     /// How many faults of the edge: a crash, an answer lost or late, a refusal, an instance gone, a router that lost its memory.
     pub(crate) faults: u8,
+    /// How many weights the router refuses besides, and how often the controller begins anew.
+    pub(crate) refusals: u8,
+    pub(crate) crashes: u8,
     /// Whether anything may happen between an effect and its answer.
     pub(crate) slow: bool,
     pub(crate) machine: Machine,
@@ -51,11 +55,13 @@ pub(crate) struct Flight {
 pub(crate) struct Held {
     pub(crate) snapshot: Rc<Snapshot>,
     pub(crate) mode: Mode,
+    /// The rollout and the release that its guard has cut off.
+    pub(crate) cut: Option<(RolloutId, ReleaseId)>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    pub(crate) state: State,
+    pub(crate) state: Rc<State>,
     pub(crate) now: Timestamp,
     pub(crate) instances: Vec<(u32, ReleaseId)>,
     pub(crate) router: Option<Held>,
@@ -71,9 +77,11 @@ pub(crate) struct Node {
     pub(crate) requests: u8,
     pub(crate) nudges: u8,
     pub(crate) faults: u8,
+    pub(crate) refusals: u8,
+    pub(crate) crashes: u8,
     /// Whether a request was seen on the new release since its weight was asked for.
     pub(crate) witnessed: bool,
-    /// Whether the new release was seen to carry all traffic.
+    /// Whether the new release was seen to carry all traffic, or, for long enough, that there is none.
     pub(crate) carried: bool,
 }
 
@@ -100,6 +108,19 @@ pub(crate) fn release(number: u32, replicas: u32) -> Release {
     Release { id: ReleaseId::new(format!("v{number}")), digest: Digest::new(format!("sha256:{number}")), workload }
 }
 
+/// What a guard finds in a canary that fails everything.
+fn finding() -> &'static Finding {
+    static FINDING: OnceLock<Finding> = OnceLock::new();
+    FINDING.get_or_init(|| {
+        let scope = crate::scopes::small();
+        let (rollout, kind) = (RolloutId::new("r"), RequestKind::Deploy);
+        let request = Request { rollout, release: release(1, 1), policy: scope.policy(), by: by(), kind };
+        let guard = Guard::begin(rollout::guard(&request).expect("an order"), 1).expect("a guard");
+        let (canary, stable) = (Side { routed: 9, failed: 9 }, Side { routed: 90, failed: 0 });
+        guard.find(&[Row { epoch: 2, weight: 1_000, start: 0, canary, stable, waiting: 1 }], None).expect("a crossing")
+    })
+}
+
 impl Scope {
     fn policy(&self) -> Policy {
         Policy {
@@ -118,7 +139,7 @@ impl Scope {
     /// Where it begins.
     pub(crate) fn root(&self) -> Node {
         let mut node = Node {
-            state: State::default(),
+            state: Rc::default(),
             now: Timestamp(1_000 * TICK.0),
             instances: Vec::new(),
             router: None,
@@ -130,19 +151,25 @@ impl Scope {
             requests: self.requests,
             nudges: self.nudges,
             faults: self.faults,
+            refusals: self.refusals,
+            crashes: self.crashes,
             witnessed: false,
             carried: false,
         };
         if self.served {
             let first = release(1, self.replicas);
             node.instances.extend((1..=self.replicas).map(|number| (number, first.id.clone())));
-            (node.started, node.state.stable) = (self.replicas, Some(first.clone()));
-            node.state.generation = Generation(1);
-            node.state.routed = Generation(1);
-            let split = Split::Only { release: first.id };
+            node.started = self.replicas;
+            let split = Split::Only { release: first.id.clone() };
+            node.state = Rc::new(State {
+                stable: Some(first),
+                generation: Generation(1),
+                routed: Generation(1),
+                split: Some(split.clone()),
+                ..State::default()
+            });
             let snapshot = node.snapshot(Generation(1), &split, &node.instances()).expect("instances are there");
-            node.router = Some(Held { snapshot: Rc::new(snapshot), mode: Mode::Split });
-            node.state.split = Some(split);
+            node.router = Some(Held { snapshot: Rc::new(snapshot), mode: Mode::Split, cut: None });
         }
         node
     }
@@ -174,7 +201,12 @@ impl Node {
             mode: held.mode.clone(),
             boot: "b".to_owned(),
             in_flight: Vec::new(),
-            cut: None,
+            cut: held.cut.clone().map(|(rollout, release)| Cut {
+                rollout,
+                release,
+                at: Timestamp(0),
+                finding: finding().clone(),
+            }),
         })
     }
 
@@ -255,18 +287,17 @@ impl Node {
         snapshot.check().ok().map(|()| snapshot)
     }
 
-    /// Folds events in, and sends off what they ask for.
-    pub(crate) fn fold(&mut self, events: &[Event], look: Option<&Look>) {
-        for event in events {
-            self.state.apply(self.now, event);
-        }
-        let seen = match look {
-            Some(look) => look.instances.seen().cloned().unwrap_or_default(),
-            None => self.instances(),
-        };
+    /// Is in another state, and sends off what the events that led there ask for.
+    pub(crate) fn turn(&mut self, state: Option<State>, events: &[Event], look: Option<&Look>) {
+        self.state = state.map_or_else(|| self.state.clone(), Rc::new);
         for effect in events.iter().filter_map(Effect::of) {
-            let snapshot = match &effect {
-                Effect::Route { generation, split } => self.snapshot(*generation, split, &seen).map(Rc::new),
+            let snapshot = match (&effect, look) {
+                (Effect::Route { generation, split }, Some(look)) => {
+                    self.snapshot(*generation, split, look.instances.seen().map_or(&[], Vec::as_slice)).map(Rc::new)
+                }
+                (Effect::Route { generation, split }, None) => {
+                    self.snapshot(*generation, split, &self.instances()).map(Rc::new)
+                }
                 _ => None,
             };
             self.flights.push(Flight { effect, snapshot, answer: None });
@@ -301,7 +332,16 @@ impl Node {
             Effect::Route { .. } => {
                 let held = self.router.as_ref().map_or(Generation(0), |held| held.snapshot.generation);
                 let Some(snapshot) = flight.snapshot.as_ref().filter(|_| generation > held) else { return Ok(false) };
-                self.router = Some(Held { snapshot: snapshot.clone(), mode: Mode::Split });
+                let cut = self.router.as_ref().and_then(|held| held.cut.clone());
+                let cut = cut.filter(|(rollout, _)| snapshot.rollout.as_ref() == Some(rollout));
+                let gives = |release: &ReleaseId| {
+                    let mut served = snapshot.serve.iter();
+                    served.any(|target| target.release == *release && target.weight > Weight::NONE)
+                };
+                if cut.as_ref().is_some_and(|(_, release)| gives(release)) {
+                    return Ok(false);
+                }
+                self.router = Some(Held { snapshot: snapshot.clone(), mode: Mode::Split, cut });
                 Ok(true)
             }
             Effect::Revert { .. } => Ok(self.fall_back(FallbackCause::Revert)),
@@ -333,10 +373,22 @@ impl Node {
             FallbackCause::Revert => held.snapshot.fallback.is_some(),
             _ => held.snapshot.lease.is_some() && held.mode == Mode::Split,
         };
-        let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert, .. });
+        let reverted = matches!(held.mode, Mode::Fallback { cause: FallbackCause::Revert | FallbackCause::Guard, .. });
         if may && !reverted {
             held.mode = Mode::Fallback { cause, at: Timestamp(0) };
         }
         may
+    }
+
+    /// The release that the router's guard may cut off now.
+    pub(crate) fn guarded(&self) -> Option<(RolloutId, ReleaseId)> {
+        let held = self.router.as_ref().filter(|held| held.mode == Mode::Split && held.snapshot.lease.is_some())?;
+        let gets = |target: &&Target| target.role == Role::Canary && target.weight > Weight::NONE;
+        let canary = held.snapshot.serve.iter().find(gets)?;
+        let deployed = self.state.rollout.as_ref().is_none_or(|rollout| {
+            Some(&rollout.request.rollout) != held.snapshot.rollout.as_ref()
+                || rollout.request.kind == RequestKind::Deploy
+        });
+        held.snapshot.rollout.clone().filter(|_| deployed).map(|rollout| (rollout, canary.release.clone()))
     }
 }

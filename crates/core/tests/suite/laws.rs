@@ -39,7 +39,10 @@ fn happen(world: &mut World, dice: &mut Rng) {
             }
         }
         2 => world.kind = KINDS[dice.usize(0..KINDS.len())],
-        3 => world.flowing = dice.u8(0..4) > 0,
+        3 => {
+            world.flowing = dice.u8(0..4) > 0;
+            world.idle = Millis::seconds(if world.flowing { 0 } else { dice.u64(0..90) });
+        }
         4 => world.healthy = dice.u8(0..4) > 0,
         5 => world.reachable = dice.u8(0..3) > 0,
         6 => {
@@ -109,7 +112,7 @@ fn laws(world: &World, from: usize, before: &State) {
             Event::StepPassed { .. } => {
                 let rollout = rollout.expect("a step of a rollout");
                 assert!(rollout.pause.is_none(), "a paused rollout does not advance");
-                let kind = rollout.verdict.as_ref().map(|verdict| verdict.kind);
+                let kind = rollout.verdict.map(|(kind, _)| kind);
                 match rollout.current().passes {
                     Passes::Proven => assert_eq!(kind, Some(Kind::Safe), "only Safe moves a canary forward"),
                     Passes::Observed | Passes::Measured => {
@@ -173,7 +176,11 @@ fn laws(world: &World, from: usize, before: &State) {
             Event::BakeEnded => {
                 let asked = world.events[from..].iter().any(|(_, event)| matches!(event, Event::RolloutQueued { .. }));
                 let observed = rollout.is_some_and(|rollout| rollout.observed.is_some()) || world.flowing;
-                assert!(observed || asked, "a bake ends once traffic was seen, or when a person asks for the next one");
+                let unused = world.idle >= Millis::seconds(60) && world.reachable;
+                assert!(
+                    observed || asked || unused,
+                    "a bake ends once traffic was seen, or none for long, or when a person asks for the next one"
+                );
             }
             Event::RolloutRequested { .. } => assert!(rollout.is_none(), "one rollout at a time"),
             _ => {}

@@ -5,4 +5,5 @@ mod dependencies;
 mod laws;
 mod stories;
 mod strategies;
+mod waits;
 mod world;

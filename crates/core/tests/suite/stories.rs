@@ -7,7 +7,7 @@ use davy_core::{
 };
 use davy_judge::Kind;
 
-fn served() -> World {
+pub(crate) fn served() -> World {
     let mut world = World::new();
     let request = world.request(1, RequestKind::Deploy);
     world.input(&Input::Command(request)).expect("a first deployment");
@@ -19,7 +19,7 @@ fn served() -> World {
 }
 
 /// A canary of release 2 that holds its first step.
-fn on_trial() -> World {
+pub(crate) fn on_trial() -> World {
     let mut world = served();
     let request = world.request(2, RequestKind::Deploy);
     world.input(&Input::Command(request)).expect("a second deployment");
@@ -29,17 +29,17 @@ fn on_trial() -> World {
     world
 }
 
-fn command(world: &mut World, command: Command) -> Result<Vec<Event>, Refusal> {
+pub(crate) fn command(world: &mut World, command: Command) -> Result<Vec<Event>, Refusal> {
     let events = world.input(&Input::Command(command));
     world.settle();
     events
 }
 
-fn outcome(world: &World) -> Option<Outcome> {
+pub(crate) fn outcome(world: &World) -> Option<Outcome> {
     world.state.rollout.is_none().then(|| world.state.last.as_ref().map(|last| last.outcome)).flatten()
 }
 
-fn only_release(world: &World, number: u32) {
+pub(crate) fn only_release(world: &World, number: u32) {
     let id = release(number).id;
     assert_eq!(world.state.stable.as_ref().map(|release| release.id.clone()), Some(id.clone()));
     assert!(world.instances.iter().all(|instance| instance.release == id), "nothing else is left running");

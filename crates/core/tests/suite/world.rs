@@ -120,6 +120,8 @@ pub(crate) struct World {
     pub(crate) strategy: Strategy,
     /// Requests of the last minute, as far as known.
     pub(crate) last_minute: Option<u64>,
+    /// How long no request has come.
+    pub(crate) idle: Millis,
     /// What an automatic ramp rests on.
     pub(crate) risk: Risk,
     rollouts: u32,
@@ -142,6 +144,7 @@ impl World {
             asked: Vec::new(),
             strategy: strategy(0),
             last_minute: Some(600),
+            idle: Millis(0),
             risk: Risk { rate: 10.0, past: 0.001, worst: 0.001, left: 50.0, hold: 3.0, needed: 9.7, holdback: 1_000 },
             rollouts: 0,
             started: 0,
@@ -333,6 +336,7 @@ impl World {
             mirrored: 0,
             matched: 0,
             last_minute: self.last_minute,
+            idle: self.idle,
         };
         let trial = self.state.rollout.is_some();
         let kind = self.kind;

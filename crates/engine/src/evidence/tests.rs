@@ -240,3 +240,43 @@ fn what_ends_after_its_epoch_is_counted_and_no_evidence() {
     assert_eq!(after.rollout.canary.x, before.rollout.canary.x);
     assert_eq!(router.collector.seen().0.failed, 7);
 }
+
+#[test]
+fn a_service_is_idle_only_as_long_as_all_of_it_was_counted_and_nothing_came() {
+    let idle = |router: &Router, later| router.collector.traffic(Generation(5), router.at.plus(Millis(later))).idle;
+    let quiet = |router: &mut Router, windows: u64| {
+        for _ in 0..windows {
+            let window = Window { cells: Vec::new(), ..router.window() };
+            router.tell(&window);
+        }
+    };
+    let mut router = Router::safe();
+    assert_eq!(idle(&router, 0), Millis(0), "requests come");
+    quiet(&mut router, 700);
+    assert_eq!((idle(&router, 0), idle(&router, 1_000)), (Millis(70_000), Millis(70_000)));
+    assert_eq!(idle(&router, 3_000), Millis(0), "a source that says nothing is no service without requests");
+    // What breaks it, each: requests, also those that nobody took or that a match sent; a lost window, another run, nonsense.
+    type Change = fn(&mut Window);
+    let changes: [(Change, u64); 6] = [
+        (|window| window.cells = vec![cell(Role::Stable, 1)], 0),
+        (|window| window.cells = vec![cell(Role::Matched, 1)], 0),
+        (|window| window.unserved = 1, 0),
+        (|window| window.sequence += 1, 100),
+        (|window| window.boot = "another".to_owned(), 100),
+        (|window| window.unserved = u64::MAX, 0),
+    ];
+    for (number, (change, left)) in changes.into_iter().enumerate() {
+        let mut router = Router::new();
+        quiet(&mut router, 700);
+        let mut window = Window { cells: Vec::new(), ..router.window() };
+        change(&mut window);
+        router.sequence = window.sequence;
+        router.tell(&window);
+        assert_eq!(idle(&router, 0), Millis(left), "{number}");
+    }
+    // Copies are no requests.
+    quiet(&mut router, 1);
+    let window = Window { cells: vec![cell(Role::Mirrored, 5)], ..router.window() };
+    router.tell(&window);
+    assert_eq!(idle(&router, 0), Millis(70_200));
+}

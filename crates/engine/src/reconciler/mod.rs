@@ -293,7 +293,8 @@ impl Reconciler {
         let verdict = self.collector.as_ref().and_then(Collector::verdict);
         let stored = self.unstored.is_empty();
         let verdict = verdict.filter(|verdict| stored || verdict.kind == Kind::Harmful);
-        let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed)).unwrap_or_default();
+        let traffic =
+            self.collector.as_ref().map(|collector| collector.traffic(self.state.routed, now())).unwrap_or_default();
         let batches = self.batches(verdict.as_ref());
         let look = Look { instances: self.instances.clone(), router: self.router.clone(), verdict, batches, traffic };
         self.turns.push_back(Turn::new(Input::Look(Box::new(look)), davy(), Then::Nothing));
@@ -301,10 +302,8 @@ impl Reconciler {
 
     /// What a new verdict rests on.
     fn batches(&self, verdict: Option<&Verdict>) -> Option<Batches> {
-        let known = self.state.rollout.as_ref()?.verdict.as_ref();
-        let verdict = verdict?;
-        let told = known.is_some_and(|known| (known.kind, known.weight) == (verdict.kind, verdict.weight));
-        if told { None } else { self.digest.batches() }
+        let (known, verdict) = (self.state.rollout.as_ref()?.verdict, verdict?);
+        if known == Some((verdict.kind, verdict.weight)) { None } else { self.digest.batches() }
     }
 
     async fn observe(&mut self) {

@@ -1,7 +1,10 @@
 //! What a reconciler shows of itself.
 
 use super::Reconciler;
-use crate::evidence::{Collector, MetricSeen, Seen};
+use crate::{
+    clock::now,
+    evidence::{Collector, MetricSeen, Seen},
+};
 use davy_core::{
     Instance, ServiceKey, Serving, Weight,
     rollout::{Outcome, Phase, Sight, State},
@@ -56,7 +59,7 @@ impl Live {
 
 impl Reconciler {
     pub(super) fn publish(&self) {
-        let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed));
+        let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed, now()));
         let routed = traffic.map(|traffic| (traffic.canary, traffic.canary + traffic.stable));
         let on_trial = self.state.rollout.as_ref().is_some_and(|rollout| {
             matches!(rollout.phase, Phase::Holding { .. } | Phase::Shifting { .. } | Phase::Baking { .. })

@@ -61,9 +61,18 @@ fn stories(seeds: std::ops::Range<u64>, trouble: u64) -> ExitCode {
             broken += 1;
             println!("seed {seed}: {}", end.broken.join("; "));
         }
-        if seed % 10 == 0 && story::told(seed, trouble).told != end.told {
-            different += 1;
-            println!("seed {seed}: told another way the second time");
+        if seed % 10 == 0 {
+            let again = story::told(seed, trouble).told;
+            let line = end.told.iter().zip(&again).position(|(one, other)| one != other);
+            if let Some(line) =
+                line.or_else(|| (again.len() != end.told.len()).then_some(again.len().min(end.told.len())))
+            {
+                different += 1;
+                let (one, other) = (end.told.get(line), again.get(line));
+                println!(
+                    "seed {seed}: told another way the second time, from event {line} on: {one:?}, then {other:?}"
+                );
+            }
         }
     }
     let minutes = began.elapsed().as_secs_f64() / 60.0;

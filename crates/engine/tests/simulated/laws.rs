@@ -3,7 +3,7 @@
 use crate::{reach::World, site::FAILS};
 use davy_core::{
     Mode, Release, ReleaseId, RolloutId, ServiceKey, Weight,
-    rollout::{Event, RequestKind, State},
+    rollout::{Event, Outcome, RequestKind, State},
 };
 use davy_ports::{Journal as _, Record};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,8 @@ pub(crate) async fn of_the_journal(world: &World, records: &[Record]) -> Vec<Str
     let mut under_way: BTreeMap<ServiceKey, RolloutId> = BTreeMap::new();
     let mut releases: BTreeMap<RolloutId, (Release, RequestKind)> = BTreeMap::new();
     let mut by_hand: BTreeSet<RolloutId> = BTreeSet::new();
+    // Where hardly anybody used the service, its past allows so much that nothing breaks it.
+    let mut unknown: BTreeSet<RolloutId> = BTreeSet::new();
     let mut stable: BTreeMap<ServiceKey, Release> = BTreeMap::new();
     let mut last = BTreeMap::new();
     for record in records {
@@ -41,15 +43,26 @@ pub(crate) async fn of_the_journal(world: &World, records: &[Record]) -> Vec<Str
                 }
                 releases.insert(request.rollout.clone(), (request.release.clone(), request.kind));
             }
-            Event::RolloutFinished { rollout, .. } if under_way.remove(key).as_ref() != Some(rollout) => {
-                broken.push(format!("{rollout} ended and was not under way"));
+            Event::RolloutFinished { rollout, outcome, .. } => {
+                if under_way.remove(key).as_ref() != Some(rollout) {
+                    broken.push(format!("{rollout} ended and was not under way"));
+                }
+                if *outcome == Outcome::Removed {
+                    stable.remove(key);
+                }
             }
             Event::PromoteRequested { .. } => by_hand.extend(entry.rollout.clone()),
+            Event::VerdictReached { verdict, .. }
+                if verdict.evidence.limit.is_some_and(|limit| limit.rate > 1.0 / 3.0) =>
+            {
+                unknown.extend(entry.rollout.clone());
+            }
             Event::Promoted => {
                 let rollout = entry.rollout.clone().unwrap_or_else(|| RolloutId::new("none"));
                 if let Some((release, kind)) = releases.get(&rollout) {
                     let excused = *kind == RequestKind::Rollback
                         || by_hand.contains(&rollout)
+                        || unknown.contains(&rollout)
                         || stable.get(key).is_none_or(is_bad);
                     if is_bad(release) && !excused {
                         broken.push(format!("{rollout} promoted a bad release"));
@@ -69,7 +82,15 @@ pub(crate) fn at_rest(world: &World, key: &ServiceKey, state: &State) -> Vec<Str
     world.site(key, |site, _| {
         let mut broken = Vec::new();
         let instances = site.observe(now);
-        let Some(stable) = &state.stable else { return vec!["nothing serves".to_owned()] };
+        let Some(stable) = &state.stable else {
+            if !instances.is_empty() {
+                broken.push(format!("{} instances of a service that was removed are left", instances.len()));
+            }
+            if site.serving(now).is_some_and(|serving| !serving.snapshot.serve.is_empty()) {
+                broken.push("the router serves a service that was removed".to_owned());
+            }
+            return broken;
+        };
         let others: Vec<&ReleaseId> =
             instances.iter().map(|instance| &instance.release).filter(|release| **release != stable.id).collect();
         if !others.is_empty() {

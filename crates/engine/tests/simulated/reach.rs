@@ -1,6 +1,6 @@
 //! How a controller reaches the world: through calls that fail, hang, come late, are answered by nobody or carried out twice.
 
-use crate::{journal::Memory, site::Site};
+use crate::{journal::Memory, site::Site, story::RATE};
 use davy_core::{
     Digest, Generation, Instance, Millis, ReleaseId, RolloutId, ServiceKey, Serving, Snapshot, Source, Window, Workload,
 };
@@ -50,7 +50,7 @@ impl World {
     /// What is there of a service.
     pub(crate) fn site<T>(&self, key: &ServiceKey, look: impl FnOnce(&mut Site, &mut fastrand::Rng) -> T) -> T {
         let Inner { dice, sites } = &mut *self.inner();
-        look(sites.entry(key.clone()).or_insert_with(|| Site::new(key, 100.0, now())), dice)
+        look(sites.entry(key.clone()).or_insert_with(|| Site::new(key, RATE, now())), dice)
     }
 
     fn draw(&self) -> Fault {

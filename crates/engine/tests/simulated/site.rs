@@ -19,7 +19,7 @@ pub(crate) const FAILS: &str = "FAILS_ONE_IN";
 pub(crate) struct Site {
     key: ServiceKey,
     /// Requests a second.
-    pub(crate) rate: f64,
+    rate: f64,
     fails: BTreeMap<ReleaseId, f64>,
     pub(crate) instances: Vec<Instance>,
     ready: BTreeMap<InstanceId, Timestamp>,
@@ -29,6 +29,7 @@ pub(crate) struct Site {
     pub(crate) router: Option<Held>,
     boot: u32,
     sequence: u64,
+    began: Timestamp,
     counted: Timestamp,
     windows: VecDeque<Window>,
     /// No counts come until then.
@@ -57,6 +58,7 @@ impl Site {
             router: None,
             boot: 1,
             sequence: 0,
+            began: now,
             counted: now,
             windows: VecDeque::new(),
             silent: Timestamp(0),
@@ -73,6 +75,13 @@ impl Site {
                 targets.any(|target| target.release == *release && target.weight > Weight::NONE)
             }
         })
+    }
+
+    /// From now on so many requests come in a second.
+    pub(crate) fn set_rate(&mut self, rate: f64, now: Timestamp) {
+        self.pass_by(now);
+        self.count(now);
+        self.rate = rate;
     }
 
     // The platform.
@@ -246,7 +255,9 @@ impl Site {
         self.counted = to;
         let Some(held) = &self.router else { return };
         // Fractions of requests add up over the windows.
-        let upto = |at: Timestamp| (self.rate * at.0 as f64 / 1_000.0) as u64;
+        let (rate, began) = (self.rate, self.began);
+        let come = |at: Timestamp| rate * at.since(began).0 as f64 / 1_000.0;
+        let upto = |at: Timestamp| come(at) as u64;
         let asked = upto(to) - upto(from);
         let fallback = matches!(held.mode, Mode::Fallback { .. });
         let shares: Vec<(&davy_core::Target, u64)> = held
@@ -281,7 +292,7 @@ impl Site {
             match alive {
                 Some(_) => {
                     let one_in = self.fails.get(&target.release).copied().unwrap_or(0.0);
-                    let until = |at: Timestamp| (self.rate * at.0 as f64 / 1_000.0 * one_in) as u64;
+                    let until = |at: Timestamp| (come(at) * one_in) as u64;
                     let of = upto(to) - upto(from);
                     let failed = (until(to) - until(from)) * routed;
                     failures.status = failed.checked_div(of).unwrap_or(0).min(routed);

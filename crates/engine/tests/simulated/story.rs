@@ -22,6 +22,9 @@ use std::{
 /// How long everything may take to come to rest once the faults have ended.
 const REST: Duration = Duration::from_secs(600);
 
+/// So many requests come in a second, most of the time.
+pub(crate) const RATE: f64 = 100.0;
+
 /// How a story ended.
 pub(crate) struct End {
     pub(crate) rollouts: usize,
@@ -134,7 +137,7 @@ async fn tell(seed: u64, trouble: u32, reports: &Path) -> End {
     let until = now().plus(Millis(dice.u64(60_000..400_000)));
     while now() < until {
         tokio::time::sleep(Duration::from_millis(dice.u64(100..8_000))).await;
-        match dice.u32(0..16) {
+        match dice.u32(0..19) {
             0..=4 => {
                 number += 1;
                 let fails = [0, 1_000, 3][dice.usize(0..3)];
@@ -161,9 +164,18 @@ async fn tell(seed: u64, trouble: u32, reports: &Path) -> End {
                 let count = site.instances.len().max(1);
                 site.fall(dice.usize(0..count), now(), Millis(dice.u64(100..10_000)));
             }),
-            _ => {
+            15 => {
                 let silence = Millis(dice.u64(500..120_000));
                 world.site(&key, |site, _| site.silent = now().plus(silence));
+            }
+            16 => {
+                let key = key.clone();
+                ask(&controller, |engine| async move { engine.remove(&key, Actor::new("mira")).await.map(drop) });
+            }
+            // A service that nobody uses, or hardly anybody, and one that is used again.
+            _ => {
+                let rate = [0.0, 0.02, RATE, RATE][dice.usize(0..4)];
+                world.site(&key, |site, _| site.set_rate(rate, now()));
             }
         }
     }

@@ -169,10 +169,10 @@ impl World {
         if self.doctored {
             self.doctor();
         }
-        let known = self.state.rollout.as_ref().and_then(|rollout| rollout.verdict.as_ref());
+        let known = self.state.rollout.as_ref().and_then(|rollout| rollout.verdict);
         let trial = self.judge.as_ref();
         let verdict = trial.map(|trial| trial.judge.verdict());
-        let told = known.map(|known| (known.kind, known.weight)) == verdict.as_ref().map(|new| (new.kind, new.weight));
+        let told = known == verdict.as_ref().map(|new| (new.kind, new.weight));
         let look = Look {
             instances: Sight::Seen(self.running.clone()),
             router: Sight::Seen(self.serving.clone()),
