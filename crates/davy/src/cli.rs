@@ -171,6 +171,9 @@ pub(crate) struct Up {
     pub features: crate::gateway::Asked,
     #[command(flatten)]
     pub database: crate::database::Asked,
+    /// How long the counts of a rollout are kept after its end: a duration, or `forever`. Events are kept
+    #[arg(long, default_value = "90d", value_name = "TIME")]
+    pub keep_evidence: String,
     /// The gateway is a unit or a container of its own: wait for it, never start one
     #[arg(long)]
     pub gateway_apart: bool,

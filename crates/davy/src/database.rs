@@ -151,7 +151,7 @@ impl Database {
     }
 
     /// What is said where it cannot be opened.
-    fn failed(&self, error: &JournalError) -> Failure {
+    pub(crate) fn failed(&self, error: &JournalError) -> Failure {
         Failure::new(Exit::Internal, "D032", format!("cannot open the journal {self}: {error}"))
     }
 

@@ -1,6 +1,9 @@
 //! Where things are kept, and how a command finds the server.
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    retention::Retention,
+};
 use anyhow::Context;
 use davy_engine::KeyFile;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,14 @@ pub(crate) struct LastUp {
     /// How it is reached from this machine, when it is served by TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<OwnTls>,
+}
+
+/// What the server that works on a folder says of itself in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Running {
+    pub process: u32,
+    /// How long it keeps evidence.
+    pub keeps: Retention,
 }
 
 /// A server of this machine that is known by a name of its certificate, which need not lead here.
@@ -89,6 +100,11 @@ impl Home {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.data.join("journal.db")
+    }
+
+    /// What was last seen of the journal, where that is a server's database.
+    pub(crate) fn seen(&self) -> PathBuf {
+        self.data.join("seen")
     }
 
     pub(crate) fn docker(&self) -> PathBuf {
@@ -155,6 +171,18 @@ impl Home {
         let name = uuid::Uuid::now_v7().simple().to_string();
         private(&path, &name)?;
         Ok(name)
+    }
+
+    /// Says in the folder what runs on it.
+    pub(crate) fn tell(&self, running: &Running) -> Result<(), Failure> {
+        private(&self.data.join("running"), &serde_json::to_string(running).context("write what runs")?)
+    }
+
+    /// The server that works on the folder, as far as this machine's processes tell.
+    pub(crate) fn running(&self) -> Option<Running> {
+        let running: Running = serde_json::from_str(&fs::read_to_string(self.data.join("running")).ok()?).ok()?;
+        let name = fs::read_to_string(format!("/proc/{}/comm", running.process)).ok()?;
+        name.starts_with("davy").then_some(running)
     }
 
     /// The token, made at the first start.

@@ -13,6 +13,7 @@ mod home;
 mod load;
 mod output;
 mod places;
+mod retention;
 mod server;
 mod servers;
 mod trust;

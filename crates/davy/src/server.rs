@@ -4,8 +4,9 @@ use crate::{
     api::Api,
     database::{self, Database},
     exit::{Exit, Failure},
-    home::{Held, Home, OwnTls},
+    home::{Held, Home, OwnTls, Running},
     places::Places,
+    retention::Retention,
 };
 use anyhow::Context;
 use davy_core::Timestamp;
@@ -18,7 +19,7 @@ use davy_notify::Notifier;
 use davy_ports::Telemetry;
 use davy_server::Stop;
 use davy_signals::Prometheus;
-use std::{fs::File, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// How long an instance may take to end when everything is stopped.
@@ -29,6 +30,7 @@ pub(crate) struct Base {
     pub home: Home,
     pub api: Api,
     pub database: Database,
+    retention: Retention,
     pub url: String,
     /// How it is reached from this machine by TLS.
     pub tls: Option<OwnTls>,
@@ -41,10 +43,15 @@ pub(crate) struct Base {
 
 impl Base {
     /// Takes the folder and the API's address.
-    pub(crate) async fn take(home: Home, api: Api, database: &database::Asked) -> Result<Self, Failure> {
+    pub(crate) async fn take(
+        home: Home,
+        api: Api,
+        database: &database::Asked,
+        retention: Retention,
+    ) -> Result<Self, Failure> {
         let fresh = !home.data.exists();
         let data = home.data.clone();
-        let taken = Self::hold(home, api, database, fresh).await;
+        let taken = Self::hold(home, api, database, retention, fresh).await;
         if taken.is_err() && fresh {
             // Nothing of a server that never ran is worth keeping.
             std::fs::remove_dir_all(data).ok();
@@ -52,7 +59,13 @@ impl Base {
         taken
     }
 
-    async fn hold(home: Home, api: Api, database: &database::Asked, fresh: bool) -> Result<Self, Failure> {
+    async fn hold(
+        home: Home,
+        api: Api,
+        database: &database::Asked,
+        retention: Retention,
+        fresh: bool,
+    ) -> Result<Self, Failure> {
         home.create()?;
         let database = Database::settle(&home, database)?;
         let lock = home.lock(if database.is_shared() { Held::Together } else { Held::Alone })?;
@@ -63,7 +76,7 @@ impl Base {
             Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
         })?;
         let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
-        Ok(Self { home, api, database, url, tls, token, listener, fresh, _lock: lock })
+        Ok(Self { home, api, database, retention, url, tls, token, listener, fresh, _lock: lock })
     }
 
     /// The API's address, to be served: what waits in its queue is nobody's until it is taken.
@@ -79,6 +92,7 @@ impl Base {
         }
         let journal = opened?;
         self.database.remember(&self.home)?;
+        journal.remember(&self.home.seen()).await.map_err(|error| self.database.failed(&error))?;
         Ok(journal)
     }
 }
@@ -112,11 +126,14 @@ struct Keeping {
     journal: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
+    ledger: Arc<Ledger>,
+    retention: Retention,
 }
 
 impl Keeping {
     async fn house(&self, engine: &Engine) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
+        let mut kept = BTreeSet::new();
         loop {
             tick.tick().await;
             let before = Timestamp(now().0.saturating_sub(LATELY.0));
@@ -126,6 +143,9 @@ impl Keeping {
             };
             if let Err(error) = shredded {
                 tracing::warn!(error, "secrets that no release needs are still there");
+            }
+            if let Err(error) = self.retention.look(engine, &self.ledger, &self.signer, &mut kept).await {
+                tracing::warn!(%error, "what evidence there is could not be read; it is tried again");
             }
             self.checkpoint().await;
         }
@@ -167,7 +187,8 @@ impl Server {
         features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
-        let Base { home, api, database, url, token, .. } = &*base;
+        let Base { home, api, database, url, token, retention, .. } = &*base;
+        home.tell(&Running { process: std::process::id(), keeps: *retention })?;
         let ledger = Ledger::open(journal.clone()).await.map_err(|error| database.unread(&error))?;
         let ledger = Arc::new(ledger);
         let vault = Arc::new(Vault::open(ledger.clone(), home.secret_key())?);
@@ -176,7 +197,9 @@ impl Server {
         }
         let given: Arc<dyn davy_ports::Vault> = vault.clone();
         let signer = Arc::new(Signer::open(&home.checkpoint_key(), &home.checkpoint_public())?);
-        let keeping = Keeping { journal: journal.clone(), vault: vault.clone(), signer };
+        let (vault_of, ledger_of) = (vault.clone(), ledger.clone());
+        let keeping =
+            Keeping { journal: journal.clone(), vault: vault_of, signer, ledger: ledger_of, retention: *retention };
         let told = journal.clone();
         let platform = Arc::new(places(home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;

@@ -1,7 +1,7 @@
-//! What people did to the server itself: secrets, tokens, restores. Kept in the journal's file as a hash chain of its own;
+//! What was done to the server itself: secrets, tokens, restores, evidence let go. Kept in the journal's file as a hash chain of its own;
 //! who may do what, and which secrets are set, is a fold over it.
 
-use davy_core::{Actor, EnvironmentName, Scope, SecretName, Timestamp};
+use davy_core::{Actor, EnvironmentName, RolloutId, Scope, SecretName, Timestamp, rollout::Batches};
 use serde::{Deserialize, Serialize};
 
 /// One thing that was done.
@@ -56,6 +56,17 @@ pub enum Deed {
         /// Which, to whom, and why.
         #[serde(flatten)]
         untold: davy_ports::Untold,
+    },
+    /// The evidence of a rollout was let go: it had been kept as long as it was to be.
+    EvidenceLetGo {
+        /// Of which.
+        rollout: RolloutId,
+        /// All there was of it, so that a copy that is kept elsewhere can be compared.
+        batches: Batches,
+        /// The public key of the server that did it, hexadecimal.
+        key: String,
+        /// Its signature, hexadecimal: nobody else can let evidence go.
+        signature: String,
     },
     /// The folder was restored from a backup.
     Restored {

@@ -7,7 +7,7 @@ use crate::{
     reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
 };
 use davy_core::{
-    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Workload,
+    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Timestamp, Workload,
     rollout::{Cause, Command, Event, Outcome, Phase, Refusal, Request, RequestKind},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
@@ -435,6 +435,15 @@ impl Engine {
     /// When it is unknown.
     pub fn rollout(&self, rollout: &RolloutId) -> Result<Summary, EngineError> {
         self.past.now().rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
+    }
+
+    /// The rollouts that ended before a moment, of services whose journals can be read.
+    #[must_use]
+    pub fn ended_before(&self, at: Timestamp) -> BTreeSet<RolloutId> {
+        let past = self.past.now();
+        let over = past.of(None).filter(|summary| past.damage(&summary.key).is_none());
+        let over = over.filter(|summary| summary.ended.as_ref().is_some_and(|ended| ended.at < at));
+        over.map(|summary| summary.rollout.clone()).collect()
     }
 
     /// The events of one rollout.

@@ -1,14 +1,15 @@
-//! The deeds in memory, so that who may do what is known while the database is locked, and the one way to add to them.
+//! The deeds in memory, so that who may do what is known while the database is locked, and the one way to add to them. Which
+//! evidence was let go is not among them: nothing is folded from that, and there is one for each rollout.
 
 use crate::{
     clock::wall,
     deed::{Deed, DeedRecord},
     engine::Engine,
-    store::{Change, Store},
+    store::{Change, Signer, Store},
 };
-use davy_core::Actor;
+use davy_core::{Actor, RolloutId};
 use davy_ports::{Boxed, JournalError, Mark, Outbox, Untold};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Everything that was done to this server.
 pub struct Ledger {
@@ -23,7 +24,8 @@ impl Ledger {
     /// # Errors
     /// When the file cannot be read.
     pub async fn open(store: Store) -> Result<Self, JournalError> {
-        let (records, sound) = store.deeds().await?;
+        let (mut records, sound) = store.deeds().await?;
+        records.retain(|record| !matches!(record.deed, Deed::EvidenceLetGo { .. }));
         if !sound {
             tracing::error!(
                 "the chain of what was done to this server does not hold: no token but the server's own is taken; see `davy audit verify`"
@@ -44,7 +46,7 @@ impl Ledger {
         &self.store
     }
 
-    /// Every deed, in order.
+    /// Every deed but those that let evidence go, in order.
     #[must_use]
     pub fn records(&self) -> Vec<DeedRecord> {
         self.records.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -63,6 +65,21 @@ impl Ledger {
         let written = self.store.change(wall(), by, change).await?;
         self.records.write().unwrap_or_else(PoisonError::into_inner).extend(written);
         Ok(())
+    }
+}
+
+impl Ledger {
+    /// Lets the evidence of a rollout go that has ended: recorded first, removed then.
+    ///
+    /// # Errors
+    /// When it does not hold, or the chain of deeds does not: then it is kept. As of every append.
+    pub async fn let_go(&self, signer: &Arc<Signer>, rollout: &RolloutId) -> Result<(), JournalError> {
+        if !self.sound {
+            let why = "the chain of what was done to this server does not hold: no evidence is let go".to_owned();
+            return Err(JournalError::Damaged { why });
+        }
+        self.store.let_go(signer, rollout, wall(), &Engine::actor()).await?;
+        self.store.remove(rollout).await
     }
 }
 

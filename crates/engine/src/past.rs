@@ -165,7 +165,7 @@ impl Past {
     }
 
     /// The rollouts of a service, or of all.
-    pub(crate) fn of(&self, key: Option<&ServiceKey>) -> impl Iterator<Item = &Summary> {
+    pub fn of(&self, key: Option<&ServiceKey>) -> impl Iterator<Item = &Summary> {
         let wanted = self.services.iter().filter(move |(service, _)| key.is_none_or(|key| key == *service));
         wanted.flat_map(|(_, (_, summaries))| summaries)
     }

@@ -17,11 +17,39 @@ use format::{capital, code, count, counted, sentence, share, short, text, time};
 use std::{collections::BTreeSet, fmt::Write as _};
 use steps::{Counts, Step};
 
-/// The report of a rollout, from its own events, what was before it, and its stored batches; none when the past does not
-/// know it. A rollout under way is reported as it stands.
+/// What there is of a rollout's evidence.
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence<'a> {
+    /// Every stored batch.
+    Kept(&'a [Batch]),
+    /// None any more, and why.
+    LetGo(&'a str),
+}
+
+impl<'a> Evidence<'a> {
+    const fn batches(self) -> &'a [Batch] {
+        match self {
+            Self::Kept(batches) => batches,
+            Self::LetGo(_) => &[],
+        }
+    }
+}
+
+/// A report that was written while there was evidence, once that has been let go: it says so.
+pub(crate) fn without(report: String, why: &str) -> String {
+    let why = sentence(why);
+    match report.contains(&why) {
+        true => report,
+        false => format!("{}\n\n## The evidence\n\nThis was written while it was there. {why}\n", report.trim_end()),
+    }
+}
+
+/// The report of a rollout, from its own events, what was before it, and its evidence; none when the past does not know it. A
+/// rollout under way is reported as it stands.
 #[must_use]
-pub fn report(past: &Past, records: &[Record], rollout: &RolloutId, batches: &[Batch]) -> Option<String> {
-    let story = Story::of(past, records, rollout, batches)?;
+pub fn report(past: &Past, records: &[Record], rollout: &RolloutId, evidence: Evidence<'_>) -> Option<String> {
+    let story = Story::of(past, records, rollout, evidence)?;
+    let batches = evidence.batches();
     let mut page = String::new();
     // Writing into a string cannot fail.
     let _ = story.headline(&mut page);
@@ -53,6 +81,8 @@ struct Story<'a> {
     steps: Vec<Step>,
     /// All that requests were counted of.
     instances: BTreeSet<InstanceId>,
+    /// Why there are no counts, if they were let go.
+    let_go: Option<&'a str>,
 }
 
 /// How it stands.
@@ -75,7 +105,8 @@ enum Standing {
 }
 
 impl<'a> Story<'a> {
-    fn of(past: &'a Past, own: &'a [Record], rollout: &RolloutId, batches: &[Batch]) -> Option<Self> {
+    fn of(past: &'a Past, own: &'a [Record], rollout: &RolloutId, evidence: Evidence<'a>) -> Option<Self> {
+        let batches = evidence.batches();
         let summary = past.rollout(rollout)?;
         let state = &past.service(&summary.key)?.state;
         let (first, request) = own.iter().find_map(|record| match &record.entry.event {
@@ -98,6 +129,10 @@ impl<'a> Story<'a> {
             standing: Standing::of(own, rollout, state),
             steps: steps::steps(own, &request.release.id, batches),
             instances: batches.iter().flat_map(|batch| &batch.window.cells).map(|cell| cell.instance.clone()).collect(),
+            let_go: match evidence {
+                Evidence::Kept(_) => None,
+                Evidence::LetGo(why) => Some(why),
+            },
             own,
         })
     }
@@ -231,6 +266,9 @@ impl<'a> Story<'a> {
     }
 
     fn requests(&self, page: &mut String, batches: &[Batch]) -> std::fmt::Result {
+        if let Some(why) = self.let_go {
+            return writeln!(page, "## Requests\n\nThe counts are not there any more: {}\n", sentence(why));
+        }
         if batches.is_empty() {
             return writeln!(page, "## Requests\n\nNo requests were counted.\n");
         }
@@ -341,8 +379,11 @@ impl<'a> Story<'a> {
             let name = step.index.map_or_else(|| step.name.to_owned(), |index| (index + 1).to_string());
             let observed = step.observed().map_or_else(|| "nothing".to_owned(), |observed| observed.to_string());
             let took = step.ended.map_or_else(|| "so far".to_owned(), |ended| ended.since(step.began).to_string());
-            let canary = share(step.canary.failed(), step.canary.answered);
-            let stable = share(step.stable.failed(), step.stable.answered);
+            let failed = |counts: &Counts| match self.let_go {
+                Some(_) => "let go".to_owned(),
+                None => share(counts.failed(), counts.answered),
+            };
+            let (canary, stable) = (failed(&step.canary), failed(&step.stable));
             let (weight, began, how) = (step.weight, time(step.began), &step.how);
             writeln!(page, "| {name} | {weight} | {observed} | {began} | {took} | {canary} | {stable} | {how} |")?;
         }

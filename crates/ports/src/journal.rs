@@ -30,7 +30,7 @@ pub trait Journal: Send + Sync {
     /// rollout and number is refused as damage, and the stored one is kept.
     fn store<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Result<(), JournalError>>;
 
-    /// Every stored batch of a rollout, in order.
+    /// Every stored batch of a rollout, in order; what was let go is an error, not an empty list.
     fn evidence<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Batch>, JournalError>>;
 
     /// Recomputes every hash chain.
@@ -125,6 +125,9 @@ pub struct Verified {
     pub events: u64,
     /// How many batches of evidence.
     pub batches: u64,
+    /// Of how many rollouts the evidence was let go, by a deed that holds.
+    #[serde(default)]
+    pub let_go: u64,
     /// How many records of what was done to the server itself.
     #[serde(default)]
     pub deeds: u64,
@@ -171,7 +174,7 @@ pub enum JournalError {
     },
     /// What was seen in it before is no longer there: an older backup was put in its place.
     #[error(
-        "{place} is older than it was: event {seen} was seen in it and is not there any more, it ends at event {ends_at}; nothing is written. If a dump was restored on purpose, restart every server on it"
+        "{place} is older than it was: event {seen} was seen in it and is not there any more, it ends at event {ends_at}; nothing is written. If a dump was restored on purpose, end every server on it, delete the file `seen` in its data folder, and start it again"
     )]
     Older {
         /// Where it is kept.
@@ -184,6 +187,16 @@ pub enum JournalError {
     /// Another server has taken over: nothing was written, and nothing will be.
     #[error("another server has taken over; this one writes nothing any more")]
     Fenced,
+    /// The evidence that is asked for had been kept as long as it was to be.
+    #[error(
+        "the evidence of rollout {rollout} was let go by deed {deed}, when it had been kept as long as it was to be: `davy audit log` says when"
+    )]
+    LetGo {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// The number of the deed.
+        deed: u64,
+    },
     /// What is stored cannot be read.
     #[error("the journal is damaged: {why}")]
     Damaged {

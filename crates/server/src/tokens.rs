@@ -77,6 +77,7 @@ pub(crate) async fn checkpoint(State(shared): State<Shared>) -> Answer<wire::Che
     Ok(Json(wire::Checkpoint { head: head.map(|head| head.to_string()) }))
 }
 
-pub(crate) async fn deeds(State(shared): State<Shared>) -> Json<Vec<DeedRecord>> {
-    Json(shared.access.ledger().records())
+pub(crate) async fn deeds(State(shared): State<Shared>) -> Answer<Vec<DeedRecord>> {
+    let (records, _) = shared.journal.0.deeds().await.map_err(EngineError::Journal)?;
+    Ok(Json(records))
 }

@@ -47,8 +47,12 @@ async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failu
             0 => String::new(),
             count => format!(", {count} saved heads"),
         };
+        let let_go = match found.let_go {
+            0 => String::new(),
+            count => format!(" (that of {count} rollouts was let go)"),
+        };
         let all = format!(
-            "{} streams, {} events, {} batches of evidence, {} deeds, {} checkpoints{heads}",
+            "{} streams, {} events, {} batches of evidence{let_go}, {} deeds, {} checkpoints{heads}",
             found.streams, found.events, found.batches, found.deeds, found.checkpoints
         );
         match found.broken.len() {

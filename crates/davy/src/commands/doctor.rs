@@ -7,10 +7,14 @@ use crate::{
     exit::{DONE, Exit, Failure},
     home::{Home, is_private},
     output,
+    retention::Retention,
 };
 use davy_engine::{Ledger, Vault, store::Trust};
 use davy_server::wire::{Service, Untold};
 use std::sync::Arc;
+
+/// Free bytes below which a disk is nearly full: a backup and the logs of databases need some hundred megabytes.
+const ENOUGH: u64 = 512 << 20;
 
 struct Finding {
     what: &'static str,
@@ -21,8 +25,9 @@ struct Finding {
 pub(crate) async fn run(asked: &Data, server: &Server, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(asked.data.as_deref())?;
     let mut findings = vec![folder(&home), token(&home)];
-    findings.push(journal(&home).await);
+    findings.extend(journal(&home).await);
     findings.extend(secrets(&home).await);
+    findings.extend(memory(&home).await);
     findings.push(gateway(&home).await);
     findings.extend(certificates(&home).await);
     findings.extend(docker(&home).await);
@@ -52,8 +57,12 @@ fn folder(home: &Home) -> Finding {
         Some(false) => (false, format!("{path} can be read by others: chmod 700 it")),
         Some(true) => match rustix::fs::statvfs(&home.data) {
             Ok(disk) => {
-                let free = disk.f_bavail * disk.f_frsize / (1024 * 1024);
-                (free >= 100, format!("{path}, {free} MiB free"))
+                let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+                let enough = free >= ENOUGH;
+                let room = format!("{path}, {} of {} free", size(free), size(all));
+                let next = "the disk is nearly full; once it is, no rollout goes on, but traffic does: make room, or keep evidence for \
+                     less long with `davy up --keep-evidence`";
+                (enough, if enough { room } else { format!("{room}: {next}") })
             }
             Err(error) => (false, format!("{path}: {error}")),
         },
@@ -71,28 +80,87 @@ fn token(home: &Home) -> Finding {
     Finding { what: "token", well, says }
 }
 
-async fn journal(home: &Home) -> Finding {
-    let database = Database::of(home);
-    let (well, says) = match &database {
-        Ok(Database::File(path)) if !path.exists() => (false, "no journal yet: `davy up` makes one".to_owned()),
-        Err(failure) => (false, failure.message.clone()),
-        Ok(database) => match database.read().await {
-            Err(failure) => (false, failure.message),
-            Ok(journal) => match journal.verify_with(&Trust::of(&home.checkpoint_public()).unwrap_or_default()).await {
-                Err(error) => (false, error.to_string()),
-                Ok(found) => (
-                    found.broken.is_empty(),
-                    format!(
-                        "{} events, {} checkpoints, {} broken: `davy audit verify`",
-                        found.events,
-                        found.checkpoints,
-                        found.broken.len()
-                    ),
-                ),
-            },
-        },
+/// Whether it holds, how large it is and how long it keeps what is in it.
+async fn journal(home: &Home) -> Vec<Finding> {
+    let one = |well, says| vec![Finding { what: "journal", well, says }];
+    let database = match Database::of(home) {
+        Ok(Database::File(path)) if !path.exists() => {
+            return one(false, "no journal yet: `davy up` makes one".to_owned());
+        }
+        Err(failure) => return one(false, failure.message),
+        Ok(database) => database,
     };
-    Finding { what: "journal", well, says }
+    let journal = match database.read().await {
+        Err(failure) => return one(false, failure.message),
+        Ok(journal) => journal,
+    };
+    let found = match journal.verify_with(&Trust::of(&home.checkpoint_public()).unwrap_or_default()).await {
+        Err(error) => return one(false, error.to_string()),
+        Ok(found) => found,
+    };
+    let broken = found.broken.len();
+    let (events, checkpoints) = (found.events, found.checkpoints);
+    let says = format!("{events} events, {checkpoints} checkpoints, {broken} broken: `davy audit verify`");
+    let mut findings = one(broken == 0, says);
+    findings.push(match journal.room().await {
+        Err(error) => Finding { what: "size", well: false, says: error.to_string() },
+        Ok(room) => {
+            let unused = if room.unused > 0 {
+                format!(", {} of it free for what comes", size(room.unused))
+            } else {
+                String::new()
+            };
+            let since =
+                room.oldest.map(|oldest| format!(", the oldest of {}", output::time(oldest))).unwrap_or_default();
+            let let_go = if found.let_go > 0 {
+                format!("; that of {} rollouts was let go", found.let_go)
+            } else {
+                String::new()
+            };
+            let says =
+                format!("{} on disk{unused}; {} batches of evidence{since}{let_go}", size(room.bytes), found.batches);
+            Finding { what: "size", well: true, says }
+        }
+    });
+    findings.extend(home.running().map(|running| {
+        let says = match running.keeps {
+            Retention::FOREVER => "events and evidence, for ever".to_owned(),
+            keeps => format!("events for ever, evidence {keeps} after its rollout's end"),
+        };
+        Finding { what: "kept", well: true, says: format!("{says}: `davy up --keep-evidence`") }
+    }));
+    findings
+}
+
+/// What the processes that run hold in memory.
+async fn memory(home: &Home) -> Option<Finding> {
+    let resident = |process: u32| -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    };
+    let server = home.running().and_then(|running| resident(running.process));
+    // One in a container of its own has a number that means another process here.
+    let hello = davy_gateway::Client::new(home.control()).hello().await.ok();
+    let own = |process: u32| {
+        std::fs::read(format!("/proc/{process}/cmdline"))
+            .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"gateway"))
+    };
+    let gateway = hello.map(|hello| hello.pid).filter(|process| own(*process)).and_then(resident);
+    let named = [("server", server), ("gateway", gateway)];
+    let held: Vec<String> =
+        named.into_iter().filter_map(|(name, bytes)| Some(format!("{name} {}", size(bytes?)))).collect();
+    (!held.is_empty()).then(|| Finding { what: "memory", well: true, says: held.join(", ") })
+}
+
+/// As people say how large something is.
+fn size(bytes: u64) -> String {
+    const KIB: u64 = 1024;
+    match bytes {
+        0..0x10_0000 => format!("{} KiB", bytes.div_ceil(KIB)),
+        0x10_0000..0x4000_0000 => format!("{}.{} MiB", bytes / 0x10_0000, bytes % 0x10_0000 * 10 / 0x10_0000),
+        _ => format!("{}.{} GiB", bytes / 0x4000_0000, bytes % 0x4000_0000 * 10 / 0x4000_0000),
+    }
 }
 
 /// The secrets, where any were set.

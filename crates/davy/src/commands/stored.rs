@@ -9,7 +9,7 @@ use davy_core::{
     RolloutId, Timestamp,
     rollout::{Event, Request},
 };
-use davy_ports::{Batch, Journal, Record};
+use davy_ports::{Batch, Journal, JournalError, Record};
 use std::path::Path;
 
 /// One rollout, its service's stream, and its evidence.
@@ -45,6 +45,10 @@ pub(crate) async fn find(data: Option<&Path>, rollout: Option<String>) -> Result
         let failure = Failure::new(Exit::Usage, "D062", "the journal knows no such rollout");
         return Err(failure.hint("`davy history` lists them"));
     };
-    let batches = journal.evidence(&request.rollout).await.map_err(|error| unread(&error))?;
+    let batches = journal.evidence(&request.rollout).await.map_err(|error| match error {
+        JournalError::LetGo { .. } => Failure::new(Exit::Usage, "D064", error.to_string())
+            .hint("name one whose evidence is kept; `davy doctor` says how long that is"),
+        error => unread(&error),
+    })?;
     Ok(Stored { request, records, batches })
 }

@@ -114,6 +114,10 @@ fn words(deed: &Deed) -> String {
             let davy_ports::Untold { key, channel, message, why } = untold;
             format!("gave up telling {channel} of {key}, message {message}: {why}")
         }
+        Deed::EvidenceLetGo { rollout, batches, .. } => {
+            let (count, digest) = (batches.last, &batches.digest);
+            format!("let the evidence of rollout {rollout} go: {count} batches with digest {digest}")
+        }
         Deed::Restored { made } => format!("restored the backup of {}", output::time(*made)),
     }
 }

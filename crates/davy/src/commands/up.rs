@@ -8,6 +8,7 @@ use crate::{
     exit::{DONE, Exit, Failure},
     home::{self, Held, Home, LastUp},
     output,
+    retention::Retention,
     server::{self, Base, Server},
     servers,
 };
@@ -31,7 +32,8 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
     if asked.gateway_apart {
         apart::gateway(&home).await?;
     }
-    let base = Arc::new(Base::take(home, api, &asked.database).await?);
+    let retention = Retention::parse(&asked.keep_evidence)?;
+    let base = Arc::new(Base::take(home, api, &asked.database, retention).await?);
     let mut starts = true;
     loop {
         let journal = match base.open().await {

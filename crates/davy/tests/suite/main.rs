@@ -27,6 +27,7 @@ mod registry;
 mod relay;
 mod remote;
 mod replay;
+mod retention;
 mod rollouts;
 mod secrets;
 mod servers;

@@ -1,9 +1,17 @@
 //! Reports, written beside.
 
 use super::{Ports, Reconciler};
-use crate::{past::Known, report};
+use crate::{
+    past::Known,
+    report::{self, Evidence},
+};
 use davy_core::RolloutId;
-use std::{path::PathBuf, time::Duration};
+use davy_ports::JournalError;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The longest that the writing of a report may take.
 const REPORT: Duration = Duration::from_secs(30);
@@ -33,22 +41,34 @@ impl Reconciler {
     }
 }
 
-/// Writes `deployment_report.md` of a rollout and says where.
+/// Writes `deployment_report.md` of a rollout and says where. What was written while there was evidence stays when that has been
+/// let go, and says so.
 ///
 /// # Errors
 /// In words, when the journal cannot be read or the file cannot be written.
 pub(crate) async fn write(ports: &Ports, past: &Known, rollout: &RolloutId) -> Result<PathBuf, String> {
     let records = ports.journal.rollout(rollout).await.map_err(|error| error.to_string())?;
-    let batches = ports.journal.evidence(rollout).await.map_err(|error| error.to_string())?;
+    let (batches, let_go) = match ports.journal.evidence(rollout).await {
+        Ok(batches) => (batches, None),
+        Err(error @ JournalError::LetGo { .. }) => (Vec::new(), Some(error.to_string())),
+        Err(error) => return Err(error.to_string()),
+    };
     past.read(&*ports.journal).await.map_err(|error| error.to_string())?;
-    let text = report::report(&past.now(), &records, rollout, &batches).ok_or("the journal does not know it")?;
-    let folder = ports.reports.join(rollout.as_str());
-    let path = folder.join("deployment_report.md");
+    let evidence = let_go.as_deref().map_or(Evidence::Kept(&batches), Evidence::LetGo);
+    let text = report::report(&past.now(), &records, rollout, evidence).ok_or("the journal does not know it")?;
+    let path = ports.reports.join(rollout.as_str()).join("deployment_report.md");
     let file = path.clone();
-    let written = move || std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text));
-    match tokio::task::spawn_blocking(written).await {
+    let written = tokio::task::spawn_blocking(move || keep(&file, text, let_go.as_deref())).await;
+    match written {
         Ok(Ok(())) => Ok(path),
         Ok(Err(error)) => Err(format!("write {}: {error}", path.display())),
         Err(error) => Err(format!("write {}: {error}", path.display())),
     }
+}
+
+/// Writes a report, never one without its numbers over one that has them.
+fn keep(file: &Path, text: String, let_go: Option<&str>) -> io::Result<()> {
+    let known = let_go.and_then(|why| Some(report::without(fs::read_to_string(file).ok()?, why)));
+    fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    fs::write(file, known.unwrap_or(text))
 }

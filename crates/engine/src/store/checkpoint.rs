@@ -5,6 +5,7 @@ use super::{
     chain::{self, Hash, Hasher, hex},
     given::{Numbered, given_then},
     journal::Writer,
+    let_go::Gone,
     place::Place,
     sql::{Connection, Pool, Snapshot, sql},
     write::{Failure, Turn},
@@ -69,12 +70,14 @@ impl Head {
     }
 
     fn is_signed(&self) -> bool {
-        let (Some(hash), Some(key), Some(signature)) = (bytes(&self.hash), bytes(&self.key), bytes(&self.signature))
-        else {
-            return false;
-        };
-        UnparsedPublicKey::new(&ED25519, key).verify(&hash, &signature).is_ok()
+        bytes(&self.hash).is_some_and(|hash| is_signed(&self.key, &hash, &self.signature))
     }
+}
+
+/// Whether a signature under a hash is that of a key, both hexadecimal.
+pub(super) fn is_signed(key: &str, hash: &[u8], signature: &str) -> bool {
+    let (Some(key), Some(signature)) = (bytes(key), bytes(signature)) else { return false };
+    UnparsedPublicKey::new(&ED25519, key).verify(hash, &signature).is_ok()
 }
 
 /// What a check may rest on besides the database.
@@ -137,6 +140,11 @@ impl Signer {
             written.map_err(failed)?;
         }
         Ok(Self { pair, key, signed: tokio::sync::Mutex::default() })
+    }
+
+    /// The public key, and its signature under a hash; both hexadecimal.
+    pub(super) fn sign(&self, hash: &Hash) -> (String, String) {
+        (self.key.clone(), hex(self.pair.sign(hash).as_ref()))
     }
 }
 
@@ -351,14 +359,15 @@ impl Expected {
         compare(said, stream, position, hash, broken);
     }
 
-    /// Follows the deeds; how many there are.
+    /// Follows the deeds; how many there are, and what evidence they let go.
     pub(super) async fn deeds(
         &mut self,
         snapshot: &mut Snapshot,
+        trust: &Trust,
         broken: &mut Vec<Broken>,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<(u64, Gone), sqlx::Error> {
         let mut previous = chain::deeds();
-        let mut count = 0;
+        let (mut count, mut gone) = (0, Gone::default());
         let rows = sql("SELECT number, at, by, deed, hash FROM deed ORDER BY number").fetch_all(&mut *snapshot).await?;
         for row in &rows {
             let number = row.try_get::<i64>(0)?.cast_unsigned();
@@ -373,12 +382,15 @@ impl Expected {
             }
             previous = stored.try_into().unwrap_or_default();
             compare(self.deeds.remove(&number), DEEDS, number, stored, broken);
+            if let Err(why) = gone.take(number, row.try_get(3)?, trust) {
+                broken.push(found(DEEDS, number, why));
+            }
         }
         let given = given_then(snapshot, Numbered::Deeds).await?;
         if given != count {
             broken.push(found(DEEDS, count + 1, format!("{given} deeds were recorded, {count} are there")));
         }
-        Ok(count)
+        Ok((count, gone))
     }
 
     /// What the checkpoints saw and nobody has any more.

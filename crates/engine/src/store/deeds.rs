@@ -56,32 +56,7 @@ async fn change_in(
     by: &Actor,
     change: Change,
 ) -> Result<Vec<DeedRecord>, Failure> {
-    let last =
-        sql("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1").fetch_optional(&mut *connection).await?;
-    let (mut number, mut head) = match last {
-        Some(row) => (row.try_get::<i64>(0)?.cast_unsigned(), row.try_get::<Vec<u8>>(1)?),
-        None => (0, chain::deeds().to_vec()),
-    };
-    let mut records = Vec::with_capacity(change.deeds.len());
-    for deed in change.deeds {
-        number += 1;
-        let damaged = |why: String| Failure::Answer(JournalError::Damaged { why });
-        let text = serde_json::to_string(&deed).map_err(|error| damaged(format!("it cannot be written: {error}")))?;
-        let previous: Hash =
-            head.as_slice().try_into().map_err(|_| damaged("the last deed's hash is none".to_owned()))?;
-        let hash = chain::deed(&previous, number, at.0, by.as_str(), &text);
-        sql("INSERT INTO deed (number, at, by, deed, hash) VALUES ($1, $2, $3, $4, $5)")
-            .bind(number.cast_signed())
-            .bind(at.0.cast_signed())
-            .bind(by.as_str())
-            .bind(text)
-            .bind(hash.as_slice())
-            .execute(&mut *connection)
-            .await?;
-        head = hash.to_vec();
-        records.push(DeedRecord { number, at, by: by.clone(), deed, hash: hex(&hash) });
-    }
-    give(connection, Numbered::Deeds, number).await?;
+    let records = record_in(connection, at, by, change.deeds).await?;
     for Sealed { name, pin, key, bytes } in change.seal {
         let (environment, service) = names(&pin);
         sql("INSERT INTO sealed (environment, service, name, version, key, box) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -104,6 +79,42 @@ async fn change_in(
             .execute(&mut *connection)
             .await?;
     }
+    Ok(records)
+}
+
+/// Adds deeds to their chain.
+pub(super) async fn record_in(
+    connection: &mut Connection,
+    at: Timestamp,
+    by: &Actor,
+    deeds: Vec<Deed>,
+) -> Result<Vec<DeedRecord>, Failure> {
+    let last =
+        sql("SELECT number, hash FROM deed ORDER BY number DESC LIMIT 1").fetch_optional(&mut *connection).await?;
+    let (mut number, mut head) = match last {
+        Some(row) => (row.try_get::<i64>(0)?.cast_unsigned(), row.try_get::<Vec<u8>>(1)?),
+        None => (0, chain::deeds().to_vec()),
+    };
+    let mut records = Vec::with_capacity(deeds.len());
+    for deed in deeds {
+        number += 1;
+        let damaged = |why: String| Failure::Answer(JournalError::Damaged { why });
+        let text = serde_json::to_string(&deed).map_err(|error| damaged(format!("it cannot be written: {error}")))?;
+        let previous: Hash =
+            head.as_slice().try_into().map_err(|_| damaged("the last deed's hash is none".to_owned()))?;
+        let hash = chain::deed(&previous, number, at.0, by.as_str(), &text);
+        sql("INSERT INTO deed (number, at, by, deed, hash) VALUES ($1, $2, $3, $4, $5)")
+            .bind(number.cast_signed())
+            .bind(at.0.cast_signed())
+            .bind(by.as_str())
+            .bind(text)
+            .bind(hash.as_slice())
+            .execute(&mut *connection)
+            .await?;
+        head = hash.to_vec();
+        records.push(DeedRecord { number, at, by: by.clone(), deed, hash: hex(&hash) });
+    }
+    give(connection, Numbered::Deeds, number).await?;
     Ok(records)
 }
 

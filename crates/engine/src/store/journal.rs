@@ -7,10 +7,12 @@ use super::{
     explain::{explain, unavailable},
     group::{Group, Job},
     lease::{self, Bid, Bidder},
+    let_go,
     place::{self, Place},
     postgres::{self, Server},
     read,
-    seen::Mark,
+    room::{self, Room},
+    seen::{self, Mark, Memory},
     sql::{Connection, Pool, sql},
     sqlite::{self, Access},
     told, verify,
@@ -47,6 +49,8 @@ pub(super) struct Slot {
     pub(super) seen: Option<Mark>,
     /// Of the lease under which it is written, if there is one.
     pub(super) token: Option<i64>,
+    /// Where that is kept, so that it outlives the server.
+    pub(super) memory: Option<Memory>,
 }
 
 impl Store {
@@ -105,10 +109,18 @@ impl Store {
 
     fn of(place: Place, connection: Option<Connection>) -> Self {
         let readers = place.readers();
-        let slot = |connection| Slot { connection: Some(connection), seen: None, token: None };
+        let slot = |connection| Slot { connection: Some(connection), seen: None, token: None, memory: None };
         let writer = connection.map(|connection| Arc::new(Mutex::new(slot(connection))));
         let group = writer.clone().map(|writer| Group::new(writer, place.clone()));
         Self { place, writer, group, readers }
+    }
+
+    /// Keeps in a file of the data folder what was last seen of a server's database, and refuses one that is older than that.
+    ///
+    /// # Errors
+    /// The database is older, or as of every append.
+    pub async fn remember(&self, file: &Path) -> Result<(), JournalError> {
+        Self::carried(seen::remember(self.writer()?, self.place.clone(), file.to_owned())).await
     }
 
     /// Where it is, without a password.
@@ -191,6 +203,46 @@ impl Store {
     /// As of every append.
     pub async fn mark(&self, mark: &Told) -> Result<(), JournalError> {
         Self::carried(told::mark(self.writer()?, self.place.clone(), mark.clone())).await
+    }
+
+    /// The rollouts of which there is evidence, and whether it was let go already and only has to be removed.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn held(&self) -> Result<Vec<(RolloutId, bool)>, JournalError> {
+        let_go::held(&self.readers, &self.place).await
+    }
+
+    /// Records, signed, that the evidence of a rollout is let go; none when that is recorded, or there is none. From then on nobody
+    /// is given it.
+    ///
+    /// # Errors
+    /// When it does not hold: then it is kept. As of every append.
+    pub async fn let_go(
+        &self,
+        signer: &Arc<Signer>,
+        rollout: &RolloutId,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<Option<DeedRecord>, JournalError> {
+        let on = (self.writer()?, self.readers.clone(), self.place.clone());
+        Self::carried(let_go::record(on, signer.clone(), rollout.clone(), at, by.clone())).await
+    }
+
+    /// Removes what was let go; one that was broken off goes on.
+    ///
+    /// # Errors
+    /// As of every append.
+    pub async fn remove(&self, rollout: &RolloutId) -> Result<(), JournalError> {
+        Self::carried(let_go::remove(self.writer()?, self.place.clone(), rollout.clone())).await
+    }
+
+    /// How much room it takes.
+    ///
+    /// # Errors
+    /// As of every read.
+    pub async fn room(&self) -> Result<Room, JournalError> {
+        room::room(&self.readers, &self.place).await
     }
 
     /// Signs where every chain stands; none when nothing moved since the last time.

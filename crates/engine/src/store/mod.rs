@@ -1,7 +1,7 @@
 //! Where the journal is kept: a file of SQLite, or a database of PostgreSQL.
 //!
 //! Events form one hash chain per stream; evidence is kept beside them, digested batch by batch, so that what a verdict
-//! rests on can be checked years later. How a record is hashed (`chain`) and how a batch is written (`evidence`)
+//! rests on can be checked as long as it is kept. How a record is hashed (`chain`) and how a batch is written (`evidence`)
 //! belongs to no database, and one text of SQL serves both (`sql`); `place` knows which it is.
 
 mod chain;
@@ -13,9 +13,11 @@ mod given;
 mod group;
 mod journal;
 mod lease;
+mod let_go;
 mod place;
 mod postgres;
 mod read;
+mod room;
 mod seen;
 mod sql;
 mod sqlite;
@@ -28,3 +30,4 @@ pub use deeds::{Change, Sealed};
 pub use evidence::BatchesDigest;
 pub use journal::Store;
 pub use lease::{Bid, Bidder, Lease};
+pub use room::Room;

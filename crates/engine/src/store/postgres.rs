@@ -10,8 +10,12 @@ use sqlx::{
 use std::{fmt, str::FromStr as _, time::Duration};
 
 /// Each brings the tables from its index to the next format, which the row of `journal` says.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("postgres_1.sql"), include_str!("postgres_2.sql"), include_str!("postgres_3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("postgres_1.sql"),
+    include_str!("postgres_2.sql"),
+    include_str!("postgres_3.sql"),
+    include_str!("postgres_4.sql"),
+];
 
 /// The longest wait for a connection.
 pub(super) const REACH: Duration = Duration::from_secs(5);

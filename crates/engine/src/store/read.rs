@@ -3,6 +3,7 @@
 use super::{
     chain::{self, Fields, Hash, hex},
     evidence::{self, BatchesDigest},
+    let_go,
     place::Place,
     sql::{Pool, Row, sql},
 };
@@ -136,6 +137,9 @@ pub(super) async fn streams(pool: &Pool, place: &Place) -> Result<Vec<ServiceKey
 /// Every stored batch of a rollout.
 pub(super) async fn evidence(pool: &Pool, place: &Place, rollout: &RolloutId) -> Result<Vec<Batch>, JournalError> {
     let failed = |error: sqlx::Error| place.explain(READ_EVIDENCE, &error);
+    if let Some(gone) = let_go::gone(pool, rollout).await.map_err(failed)? {
+        return Err(gone);
+    }
     let rows = sql("SELECT e.number, e.batch FROM evidence e JOIN observed o ON o.id = e.rollout \
          WHERE o.rollout = $1 ORDER BY e.number")
     .bind(rollout.as_str())

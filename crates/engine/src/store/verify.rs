@@ -8,6 +8,7 @@ use super::{
     checkpoint::{Expected, Trust},
     evidence::{self, BatchesDigest},
     given::{Numbered, given_then},
+    let_go::Gone,
     sql::{Pool, Row, Snapshot, sql},
 };
 use davy_core::rollout::{Batches, Cause, Event};
@@ -23,13 +24,14 @@ pub(super) async fn verify(pool: &Pool, trust: &Trust) -> Result<Verified, sqlx:
     let mut chains = chains(&mut snapshot).await?;
     let mut expected = Expected::read(&mut snapshot, trust, &mut broken).await?;
     let claims = events(&mut snapshot, &mut chains, &mut expected, &mut broken).await?;
-    let deeds = expected.deeds(&mut snapshot, &mut broken).await?;
+    let (deeds, gone) = expected.deeds(&mut snapshot, trust, &mut broken).await?;
     let (streams, events) = ends(&chains, &mut broken);
-    let batches = proofs(&mut snapshot, claims, &mut broken).await?;
+    gone.compare(&mut snapshot, &mut broken).await?;
+    let batches = proofs(&mut snapshot, claims, &gone, &mut broken).await?;
     snapshot.end().await?;
     let checkpoints = expected.checkpoints;
     expected.end(&mut broken);
-    Ok(Verified { streams, events, batches, deeds, checkpoints, broken })
+    Ok(Verified { streams, events, batches, let_go: gone.count(), deeds, checkpoints, broken })
 }
 
 /// A stream's chain as far as it was followed.
@@ -42,10 +44,10 @@ struct Chain {
 }
 
 /// The evidence that a verdict names.
-struct Claim {
-    stream: String,
-    position: u64,
-    batches: Batches,
+pub(super) struct Claim {
+    pub(super) stream: String,
+    pub(super) position: u64,
+    pub(super) batches: Batches,
 }
 
 /// SQLite's own check of the file.
@@ -204,6 +206,7 @@ fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64) {
 async fn proofs(
     snapshot: &mut Snapshot,
     mut claims: HashMap<String, Vec<Claim>>,
+    gone: &Gone,
     broken: &mut Vec<Broken>,
 ) -> Result<u64, sqlx::Error> {
     let mut count = 0;
@@ -216,7 +219,7 @@ async fn proofs(
         count += 1;
         let rollout: &str = row.try_get(0)?;
         if proof.as_ref().is_none_or(|proof| proof.rollout != rollout) {
-            let next = Proof::new(rollout, claims.remove(rollout).unwrap_or_default());
+            let next = Proof::new(rollout, claims.remove(rollout).unwrap_or_default(), gone.of(rollout));
             if let Some(done) = proof.replace(next) {
                 done.end(broken);
             }
@@ -229,14 +232,16 @@ async fn proofs(
         done.end(broken);
     }
     for (rollout, claims) in claims {
-        Proof::new(&rollout, claims).end(broken);
+        Proof::new(&rollout, claims, gone.of(&rollout)).end(broken);
     }
     Ok(count)
 }
 
 /// The evidence of one rollout as far as it was read.
-struct Proof {
+pub(super) struct Proof {
     rollout: String,
+    /// What there was before it was let go; what is left of it is being removed.
+    gone: Option<Batches>,
     last: u64,
     /// Sorted by where the evidence ends, latest first: the next to be compared is the last one.
     claims: Vec<Claim>,
@@ -245,16 +250,20 @@ struct Proof {
 }
 
 impl Proof {
-    fn new(rollout: &str, mut claims: Vec<Claim>) -> Self {
+    pub(super) fn new(rollout: &str, mut claims: Vec<Claim>, gone: Option<&Batches>) -> Self {
         claims.sort_by_key(|claim| std::cmp::Reverse(claim.batches.last));
         let running = claims.iter().map(|claim| (claim.batches.first, BatchesDigest::new())).collect();
-        Self { rollout: rollout.to_owned(), last: 0, claims, running }
+        Self { rollout: rollout.to_owned(), gone: gone.cloned(), last: 0, claims, running }
     }
 
-    fn batch(&mut self, number: u64, bytes: &str, stored: &[u8], broken: &mut Vec<Broken>) {
+    pub(super) fn batch(&mut self, number: u64, bytes: &str, stored: &[u8], broken: &mut Vec<Broken>) {
         let stream = format!("evidence of rollout {}", self.rollout);
         let mut found = |position: u64, why: String| broken.push(Broken { stream: stream.clone(), position, why });
-        if number != self.last + 1 {
+        if let Some(gone) = &self.gone {
+            if number > gone.last {
+                found(number, format!("batch {number} came after all of it, up to {}, was let go", gone.last));
+            }
+        } else if number != self.last + 1 {
             found(self.last + 1, format!("batch {} is missing: {number} follows {}", self.last + 1, self.last));
         }
         let digest = evidence::digest(&self.rollout, number, bytes);
@@ -265,6 +274,9 @@ impl Proof {
             found(number, format!("the batch cannot be read: {why}"));
         }
         self.last = number;
+        if self.gone.is_some() {
+            return;
+        }
         for (_, running) in self.running.range_mut(..=number) {
             running.add_digest(&self.rollout, number, &digest);
         }
@@ -294,10 +306,17 @@ impl Proof {
         broken.push(Broken { stream: claim.stream.clone(), position: claim.position, why });
     }
 
-    /// What is still claimed was not there.
-    fn end(self, broken: &mut Vec<Broken>) {
+    /// What is still claimed was not there, unless it was let go: it held then.
+    pub(super) fn end(self, broken: &mut Vec<Broken>) {
         for claim in &self.claims {
-            self.compare(claim, None, broken);
+            let Batches { first, last, .. } = claim.batches;
+            match &self.gone {
+                Some(gone) if (first, last) == (gone.first, gone.last) => {
+                    self.compare(claim, Some(gone.clone()), broken);
+                }
+                Some(gone) if gone.first <= first && first <= last && last <= gone.last => {}
+                _ => self.compare(claim, None, broken),
+            }
         }
     }
 }

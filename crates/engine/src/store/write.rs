@@ -6,6 +6,7 @@ use super::{
     explain::unavailable,
     given::{Numbered, give, given},
     journal::{Slot, Writer},
+    let_go,
     place::{Begun, PATIENCE, Place},
     seen::{self, Mark},
     sql::{Connection, sql},
@@ -127,7 +128,7 @@ impl Turn {
             };
         }
         if result.is_ok() {
-            self.slot.seen = self.last;
+            self.slot.saw(self.last);
         }
         self.slot.connection = Some(self.connection);
         result
@@ -216,7 +217,7 @@ pub(super) async fn store_in(connection: &mut Connection, batch: &NewBatch) -> R
         .execute(&mut *connection)
         .await?;
     let added = sql("INSERT INTO evidence (rollout, number, batch, digest) \
-         SELECT id, $2, $3, $4 FROM observed WHERE rollout = $1 ON CONFLICT DO NOTHING")
+         SELECT id, $2, $3, $4 FROM observed WHERE rollout = $1 AND deed IS NULL ON CONFLICT DO NOTHING")
     .bind(rollout.as_str())
     .bind(number.cast_signed())
     .bind(bytes.as_str())
@@ -226,15 +227,17 @@ pub(super) async fn store_in(connection: &mut Connection, batch: &NewBatch) -> R
     if added == 1 {
         return Ok(());
     }
-    let stored = sql(
-        "SELECT e.digest FROM evidence e JOIN observed o ON o.id = e.rollout WHERE o.rollout = $1 AND e.number = $2",
-    )
-    .bind(rollout.as_str())
-    .bind(number.cast_signed())
-    .fetch_one(&mut *connection)
-    .await?
-    .try_get::<Vec<u8>>(0)?;
-    if stored == digest {
+    let stored =
+        sql("SELECT e.digest, o.deed FROM observed o LEFT JOIN evidence e ON e.rollout = o.id AND e.number = $2 \
+         WHERE o.rollout = $1")
+        .bind(rollout.as_str())
+        .bind(number.cast_signed())
+        .fetch_one(&mut *connection)
+        .await?;
+    if let Some(deed) = stored.try_get::<Option<i64>>(1)? {
+        return Err(Failure::Answer(let_go::error(rollout, deed)));
+    }
+    if stored.try_get::<Vec<u8>>(0)? == digest {
         return Ok(());
     }
     Err(Failure::Answer(JournalError::Damaged {

@@ -158,6 +158,7 @@ impl Journal for Memory {
                 streams: kept.streams.len() as u64,
                 events: kept.records.len() as u64,
                 batches: kept.evidence.values().map(|batches| batches.len() as u64).sum(),
+                let_go: 0,
                 deeds: 0,
                 checkpoints: 0,
                 broken,

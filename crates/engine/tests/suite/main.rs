@@ -4,6 +4,7 @@ mod checkpoint;
 mod group;
 mod postgres;
 mod report;
+mod retention;
 #[expect(dead_code, reason = "the binary's own tests use the rest")]
 mod server;
 mod store;

@@ -11,6 +11,7 @@ use davy_engine::{
 };
 use davy_ports::{Entry, Journal, JournalError, conformance};
 use std::{
+    fs,
     path::PathBuf,
     sync::{
         Arc,
@@ -335,4 +336,42 @@ async fn of_many_that_ask_at_once_one_has_the_lease() {
         winners += u32::from(asked.await.unwrap());
     }
     assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_again_knows_that_its_database_is_older() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let (url, seen) = (server.database(), folder.path().join("seen"));
+    let tables = ["journal", "stream", "event"];
+    let journal = Store::connect(&url).await.unwrap();
+    journal.remember(&seen).await.expect("nothing was seen yet");
+    journal.append(&key("logo"), 0, &[applied(1)]).await.unwrap();
+    Store::connect(&server.database()).await.unwrap().close().await;
+    server.copy("d0", "d1", &tables);
+    journal.append(&key("logo"), 1, &[applied(2), applied(3)]).await.unwrap();
+    journal.close().await;
+    let again = async || {
+        let journal = Store::connect(&url).await.unwrap();
+        journal.remember(&seen).await.map(|()| journal)
+    };
+    again().await.expect("it is as it was left").close().await;
+
+    server.copy("d1", "d0", &tables);
+    let refused = again().await.err();
+    assert!(matches!(refused, Some(JournalError::Older { seen: 3, ends_at: 1, .. })), "{refused:?}");
+    // One that has gone on elsewhere is another history, however long it is.
+    let elsewhere = Store::connect(&url).await.unwrap();
+    elsewhere.append(&key("logo"), 1, &[applied(8), applied(9)]).await.unwrap();
+    let refused = again().await.err();
+    assert!(matches!(refused, Some(JournalError::Older { seen: 3, ends_at: 3, .. })), "{refused:?}");
+    assert!(refused.unwrap().to_string().contains("delete the file `seen`"));
+
+    fs::remove_file(&seen).unwrap();
+    let journal = again().await.expect("somebody says that it is meant");
+    journal.append(&key("logo"), 3, &[applied(4)]).await.unwrap();
+    let kept = fs::read_to_string(&seen).unwrap();
+    assert!(kept.starts_with("00000000000000000004 "), "{kept}");
+    // What cannot be read forbids nothing.
+    fs::write(&seen, "torn").unwrap();
+    again().await.expect("it says nothing");
 }

@@ -141,6 +141,15 @@ impl Server {
         command
     }
 
+    /// A database as `pg_dump` writes it.
+    pub(crate) fn dump(&self, database: &str) -> String {
+        let mut command = self.program("pg_dump");
+        command.args(["-U", "davy", "-d", database, "--schema=davy", "--inserts", "--no-owner", "-h"]);
+        let said = command.arg(self.folder().join("run")).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    }
+
     /// The tables of one journal in place of another's.
     pub(crate) fn copy(&self, from: &str, to: &str, tables: &[&str]) {
         let file = self.folder().join("data/copied");
@@ -151,6 +160,14 @@ impl Server {
             self.sql(to, &clear);
         }
     }
+}
+
+/// A dump without what only `psql` or one version understands, and without what is said of it.
+pub(crate) fn plain(dump: &str) -> String {
+    let other =
+        |line: &&str| !["SET ", "SELECT pg_catalog.set_config", "\\", "--"].iter().any(|begin| line.starts_with(begin));
+    let lines = dump.lines().filter(|line| !line.is_empty()).filter(other);
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 impl Drop for Server {

@@ -8,7 +8,10 @@ use davy_core::{
     Weight, Window, Workload,
     rollout::{self, Command, Effect, Input, Look, Refusal, Request, RequestKind, Sight, Split, State, Traffic, step},
 };
-use davy_engine::store::{BatchesDigest, Store};
+use davy_engine::{
+    report::Evidence,
+    store::{BatchesDigest, Store},
+};
 use davy_judge::{
     Counts, Judge,
     guard::{Guard, Row, Side},
@@ -21,7 +24,7 @@ use tempfile::TempDir;
 const BEGIN: Timestamp = Timestamp(1_795_248_000_000);
 
 pub(crate) struct World {
-    _folder: TempDir,
+    _folder: Option<TempDir>,
     pub(crate) journal: Store,
     pub(crate) key: ServiceKey,
     state: State,
@@ -59,12 +62,17 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let journal = Store::open(&folder.path().join("journal.db")).await.unwrap();
+        Self { _folder: Some(folder), ..Self::on(journal) }
+    }
+
+    /// In a journal that is there and empty.
+    pub(crate) fn on(journal: Store) -> Self {
         let key = ServiceKey {
             service: ServiceName::new("logo").unwrap(),
             environment: EnvironmentName::new("production").unwrap(),
         };
         Self {
-            _folder: folder,
+            _folder: None,
             journal,
             key,
             state: State::default(),
@@ -86,14 +94,19 @@ impl World {
     /// A service that serves already, by a rollout of its own.
     pub(crate) async fn serving() -> Self {
         // A world is large: it waits on the heap.
-        let serving = Box::pin(async {
-            let mut world = Self::new().await;
-            world.deploy("r-first", "1.0", "lena").await;
-            world.pass(20).await;
-            assert!(world.state.stable.is_some() && world.state.rollout.is_none());
-            world
-        });
-        serving.await
+        Box::pin(async { Box::pin(Self::new().await.served()).await }).await
+    }
+
+    /// The same in a journal that is there and empty.
+    pub(crate) async fn serving_on(journal: Store) -> Self {
+        Box::pin(Self::on(journal).served()).await
+    }
+
+    async fn served(mut self) -> Self {
+        self.deploy("r-first", "1.0", "lena").await;
+        self.pass(20).await;
+        assert!(self.state.stable.is_some() && self.state.rollout.is_none());
+        self
     }
 
     pub(crate) async fn deploy(&mut self, rollout: &str, version: &str, by: &str) {
@@ -154,7 +167,7 @@ impl World {
         past.read(&self.journal).await.unwrap();
         let evidence = self.journal.evidence(&rollout).await.unwrap();
         assert_eq!(self.journal.verify().await.unwrap().broken, []);
-        davy_engine::report::report(&past, &records, &rollout, &evidence)
+        davy_engine::report::report(&past, &records, &rollout, Evidence::Kept(&evidence))
     }
 
     pub(crate) async fn pass(&mut self, seconds: u64) {
