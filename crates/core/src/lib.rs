@@ -4,6 +4,7 @@
 //! should happen is an [`rollout::Event`] that somebody else carries out.
 
 mod analysis;
+mod earlier;
 mod id;
 mod notify;
 mod policy;

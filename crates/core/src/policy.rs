@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A strategy, and what is waited for in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "crate::earlier::AnyPolicy")]
 pub struct Policy {
     /// How the new release takes over.
     pub strategy: Strategy,

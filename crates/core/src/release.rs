@@ -13,6 +13,7 @@ pub struct Source {
 
 /// How a version of a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "crate::earlier::AnyWorkload")]
 pub struct Workload {
     /// What an instance is.
     pub run: Run,

@@ -1,6 +1,7 @@
 //! The engine from outside.
 
 mod checkpoint;
+mod golden;
 mod group;
 mod postgres;
 mod report;
