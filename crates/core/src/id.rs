@@ -158,7 +158,7 @@ impl Generation {
     /// The one after.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

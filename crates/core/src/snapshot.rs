@@ -127,7 +127,8 @@ impl Serving {
     /// Requests under way on a release.
     #[must_use]
     pub fn in_flight(&self, release: &ReleaseId) -> u64 {
-        self.in_flight.iter().filter(|under| under.release == *release).map(|under| under.requests).sum()
+        let ours = self.in_flight.iter().filter(|under| under.release == *release);
+        ours.fold(0, |sum, under| sum.saturating_add(under.requests))
     }
 
     /// Whether an instance is served, or still has requests under way.

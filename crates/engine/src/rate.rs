@@ -43,7 +43,7 @@ pub(crate) async fn measure(telemetry: &dyn Telemetry, key: &ServiceKey, now: Ti
             }
             (from, to) = (from.min(window.from), to.max(window.to));
             let counted = window.cells.iter().filter(|cell| matches!(cell.role, Role::Stable | Role::Canary));
-            requests += counted.map(|cell| cell.routed).sum::<u64>();
+            requests = counted.fold(requests, |sum: u64, cell| sum.saturating_add(cell.routed));
             if window.to >= now {
                 return;
             }

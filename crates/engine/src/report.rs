@@ -12,7 +12,7 @@ use davy_core::{
     InstanceId, Release, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Event, Outcome, Request, RequestKind, State},
 };
-use davy_ports::{Batch, Record};
+use davy_ports::{Batch, Record, Tries};
 use format::{capital, code, count, counted, sentence, share, short, text, time};
 use std::{collections::BTreeSet, fmt::Write as _};
 use steps::{Counts, Step};
@@ -251,7 +251,7 @@ impl<'a> Story<'a> {
     /// What the trial cost, in a sentence; none when nothing was counted.
     fn harm(&self) -> Option<String> {
         let (canary, stable) = self.on_trial();
-        if canary.answered + stable.answered == 0 {
+        if canary.answered == 0 && stable.answered == 0 {
             return None;
         }
         let trial = self.steps.iter().filter(|step| step.index.is_some());
@@ -300,7 +300,7 @@ impl<'a> Story<'a> {
                 _ => ("New release, afterwards", "Old release, afterwards"),
             };
             for (name, counts) in [(new, &step.canary), (old, &step.stable)] {
-                if counts.routed + counts.answered > 0 {
+                if !counts.is_empty() {
                     row(name, counts)?;
                 }
             }
@@ -311,16 +311,17 @@ impl<'a> Story<'a> {
                 let counts = [&step.matched, &step.mirrored][of];
                 sum.add(counts.routed, counts.answered, &counts.failures);
             }
-            if sum.routed + sum.answered > 0 {
+            if !sum.is_empty() {
                 row(name, &sum)?;
             }
         }
         self.metrics(page, batches)?;
-        let unserved: u64 = batches.iter().map(|batch| batch.window.unserved).sum();
+        let unserved = batches.iter().fold(0_u64, |sum, batch| sum.saturating_add(batch.window.unserved));
         writeln!(page, "\nRequests that the router failed by itself, for want of an instance: {}.", count(unserved))?;
         let aside = batches.iter().filter(|batch| !batch.evidence);
         let drawn = |cell: &&davy_core::Cell| matches!(cell.role, davy_core::Role::Stable | davy_core::Role::Canary);
-        let aside: u64 = aside.flat_map(|batch| &batch.window.cells).filter(drawn).map(|cell| cell.answered).sum();
+        let aside = aside.flat_map(|batch| &batch.window.cells).filter(drawn);
+        let aside = aside.fold(0_u64, |sum, cell| sum.saturating_add(cell.answered));
         if aside > 0 && !self.is_first() {
             let aside = counted(aside, "request");
             writeln!(
@@ -352,10 +353,11 @@ impl<'a> Story<'a> {
         for (index, metric) in metrics.iter().enumerate() {
             let all = batches.iter().flat_map(|batch| &batch.metrics);
             let seen = all.filter(|measured| usize::from(measured.metric) == index);
-            let (mut canary, mut stable) = ((0, 0), (0, 0));
+            let (mut canary, mut stable) = ((0_u64, 0_u64), (0_u64, 0_u64));
+            let add =
+                |sum: (u64, u64), tries: Tries| (sum.0.saturating_add(tries.failed), sum.1.saturating_add(tries.of));
             for interval in seen.filter_map(|measured| measured.seen.as_ref().ok()) {
-                canary = (canary.0 + interval.canary.failed, canary.1 + interval.canary.of);
-                stable = (stable.0 + interval.stable.failed, stable.1 + interval.stable.of);
+                (canary, stable) = (add(canary, interval.canary), add(stable, interval.stable));
             }
             let (canary, stable) = (share(canary.0, canary.1), share(stable.0, stable.1));
             writeln!(page, "| {} | {canary} | {stable} |", metric.name)?;
@@ -376,7 +378,7 @@ impl<'a> Story<'a> {
         writeln!(page, "| step | weight | observed | began | took | new release failed | stable failed | ended |")?;
         writeln!(page, "|---|---|---|---|---|---|---|---|")?;
         for step in &shown {
-            let name = step.index.map_or_else(|| step.name.to_owned(), |index| (index + 1).to_string());
+            let name = step.index.map_or_else(|| step.name.to_owned(), |index| (index.saturating_add(1)).to_string());
             let observed = step.observed().map_or_else(|| "nothing".to_owned(), |observed| observed.to_string());
             let took = step.ended.map_or_else(|| "so far".to_owned(), |ended| ended.since(step.began).to_string());
             let failed = |counts: &Counts| match self.let_go {
@@ -392,7 +394,7 @@ impl<'a> Story<'a> {
             if let (Some(index), Some((at, verdict))) = (step.index, &step.verdict) {
                 let analysis = &self.request.policy.analysis;
                 let because = sentence(&analysis.told(verdict, &self.instances));
-                let (number, weight) = (index + 1, step.weight);
+                let (number, weight) = (index.saturating_add(1), step.weight);
                 let evidence = capital(&words::evidence(verdict));
                 writeln!(page, "- Step {number}, {weight}, verdict of {}: {because} ({evidence}.)", time(*at))?;
                 for line in evidence::lines(verdict, analysis) {

@@ -188,7 +188,7 @@ impl Holder {
         for held in self.services.values_mut() {
             let left = held.followed.remove(&of);
             if !said && left.is_some() {
-                held.sequence += 1;
+                held.sequence = held.sequence.saturating_add(1);
             }
         }
     }
@@ -218,7 +218,8 @@ impl Held {
         let followed = followed.map(|under| ((under.release.clone(), under.instance.clone()), under.requests));
         let mut sums: BTreeMap<_, u64> = BTreeMap::new();
         for (of, count) in own.chain(followed).filter(|(_, count)| *count > 0) {
-            *sums.entry(of).or_default() += count;
+            let sum = sums.entry(of).or_default();
+            *sum = sum.saturating_add(count);
         }
         let told = sums.into_iter().map(|((release, instance), requests)| InFlight { release, instance, requests });
         told.collect()

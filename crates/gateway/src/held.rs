@@ -338,7 +338,8 @@ impl Holder {
             let mut until = 0_u16;
             let mut targets = Vec::new();
             for target in &held.snapshot.serve {
-                until += target.weight.basis_points();
+                // What the disk or another process says was never checked here.
+                until = until.saturating_add(target.weight.basis_points());
                 let is_canary = target.role == Role::Canary;
                 let traffic = held.traffic.entry(target.release.clone());
                 let traffic = traffic.or_insert_with(|| Arc::new(Traffic::new(key))).clone();
@@ -488,7 +489,7 @@ impl Held {
         let absorbed = std::mem::take(&mut self.absorbed);
         let absorbed = absorbed.into_iter().map(|window| Window { boot: boot.to_owned(), from, to, ..window });
         for window in absorbed.chain(own) {
-            self.sequence += 1;
+            self.sequence = self.sequence.saturating_add(1);
             self.windows.push_back(Window { sequence: self.sequence, ..window });
         }
         while self.windows.len() > KEPT {

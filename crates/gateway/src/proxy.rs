@@ -16,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper::{
-    Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Version,
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
     header::{self, HeaderValue},
 };
@@ -408,8 +408,14 @@ fn prepare(request: &mut Request<Incoming>, instance: SocketAddr, peer: &Peer, p
         *request.uri_mut() = path.parse().unwrap_or_default();
     }
     *request.version_mut() = Version::HTTP_11;
+    let is_seldom = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_open = !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH);
     let headers = request.headers_mut();
     headers::strip(headers);
+    if is_seldom && is_open {
+        // Where a method seldom has a body, hyper sends one of unknown length only when it is said to be there.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     // The body's first reading has answered it already.
     headers.remove(header::EXPECT);
     if !headers.contains_key(header::HOST)

@@ -130,6 +130,7 @@ pub(crate) fn as_http2(request: &mut Request<Sent>) {
     if let Ok(uri) = format!("http://{host}{path}").parse() {
         *request.uri_mut() = uri;
     }
+    request.headers_mut().remove(header::TRANSFER_ENCODING);
     // What is between must not hide that both ends take trailers: gRPC refuses that.
     request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
 }

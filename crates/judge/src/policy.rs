@@ -122,6 +122,8 @@ pub enum InvalidPolicy {
     Budget(f64),
     /// The size of clusters is not from 1 to a million.
     Cluster(f64),
+    /// The time at each share is below 0 or not finite.
+    Ramp(f64),
 }
 
 impl fmt::Display for InvalidPolicy {
@@ -145,6 +147,7 @@ impl fmt::Display for InvalidPolicy {
             }
             Self::Metrics(count) => write!(f, "there are {count} metrics; give at most {MOST_METRICS}"),
             Self::Budget(value) => write!(f, "the harm budget is {value}; give a number above 0, such as 50"),
+            Self::Ramp(value) => write!(f, "the time at each share is {value} s; give a number from 0, such as 10"),
             Self::Cluster(value) => {
                 write!(f, "{value} requests are to fail together; give a number from 1 to a million, such as 10")
             }
@@ -195,6 +198,9 @@ impl Policy {
         }
         if !(1.0..=LARGEST_CLUSTER).contains(&self.cluster) {
             return Err(InvalidPolicy::Cluster(self.cluster));
+        }
+        if let Some(hold) = self.ramp.filter(|hold| !(hold.is_finite() && *hold >= 0.0)) {
+            return Err(InvalidPolicy::Ramp(hold));
         }
         Ok(())
     }

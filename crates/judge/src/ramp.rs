@@ -139,7 +139,11 @@ impl Risk {
             left: budget - spent,
             hold: policy.ramp.unwrap_or_default(),
             // All evidence is divided by the size of clusters, so that so many times as much has to come.
-            needed: policy.cluster * (policy.ln_rollback() - libm::log(policy.shares().relative) + LN_MIXED),
+            // Where nothing is compared with stable it never comes; infinity itself has no form in JSON.
+            needed: f64::min(
+                policy.cluster * (policy.ln_rollback() - libm::log(policy.shares().relative) + LN_MIXED),
+                f64::MAX,
+            ),
             holdback: policy.holdback,
         }
     }

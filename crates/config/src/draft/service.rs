@@ -165,7 +165,9 @@ impl Compose {
                 self.guess(sheet, "image", text, &what);
             }
             None => {
-                let text = format!("{}-{}", self.project, service.name);
+                // Compose takes no other names; what is drafted of a file that it refuses has no errors either.
+                let named = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+                let text: String = format!("{}-{}", self.project, service.name).chars().map(named).collect();
                 let what = match is_built {
                     true => format!("what `docker compose build {}` calls it", service.name),
                     false => "it says none that can be read: write the image".to_owned(),

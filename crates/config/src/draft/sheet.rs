@@ -1,7 +1,11 @@
 //! The file as it is drafted: lines with their reasons, checked as any file is. A line with an error is taken back to a
 //! comment and told, so that what is written has none.
 
-use crate::{diagnostic::quote, parse, template::quoted};
+use crate::{
+    diagnostic::{plain, quote},
+    parse,
+    template::quoted,
+};
 
 /// What could not be taken over, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl Sheet {
     }
 
     pub(super) fn note(&mut self, file: &str, line: usize, message: impl Into<String>) {
-        let message = message.into().replace(['\n', '\r'], " ");
+        let message = plain(&message.into());
         self.notes.push(Note { file: file.to_owned(), line, message });
     }
 
@@ -119,7 +123,7 @@ impl Sheet {
 }
 
 fn render(line: &Line) -> String {
-    let comment: String = line.comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let comment = plain(&line.comment);
     if line.comment.is_empty() {
         return format!("{}\n", line.text);
     }

@@ -60,7 +60,7 @@ impl State {
                     rollout.verdict = Some((verdict.kind, verdict.weight));
                 }
             }
-            Event::StepPassed { step } => self.enter(at, step + 1),
+            Event::StepPassed { step } => self.enter(at, step.saturating_add(1)),
             Event::StepChosen { step, .. } => self.enter(at, *step),
             Event::LeaseLapsed { generation } | Event::RouterRestarted { generation } => {
                 self.recovering(at, *generation);
@@ -198,7 +198,7 @@ impl State {
         self.routed = generation;
         self.routed_at = at;
         let Some(rollout) = &mut self.rollout else { return };
-        if let Some(step) = step {
+        if let Some(step) = step.map(|step| step.min(rollout.plan.len() - 1)) {
             if step != rollout.step || matches!(rollout.phase, Phase::Starting { .. }) {
                 rollout.step_since = at;
             }

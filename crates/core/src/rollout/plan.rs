@@ -36,10 +36,13 @@ pub enum Passes {
     Tried,
 }
 
+/// No release has more instances (the file allows a hundred): whatever an event says, its plan has an end.
+const MOST: u32 = 10_000;
+
 /// The steps of a rollout to `replicas` instances, where so many of `from` serve; never empty.
 #[must_use]
 pub fn plan(policy: &Policy, kind: RequestKind, replicas: u32, from: Option<u32>) -> Vec<Step> {
-    let old = from.unwrap_or(0);
+    let (replicas, old) = (replicas.min(MOST), from.unwrap_or(0).min(MOST));
     let step = |weight, canary, stable, passes| Step {
         weight,
         canary,

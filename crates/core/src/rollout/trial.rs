@@ -44,7 +44,7 @@ impl Decision<'_> {
         let traffic = look.traffic;
         let current = traffic.generation == generation;
         if current && traffic.canary > 0 && !seen {
-            let observed = Weight::share(traffic.canary, traffic.canary + traffic.stable);
+            let observed = Weight::share(traffic.canary, traffic.canary.saturating_add(traffic.stable));
             self.push(Event::WeightObserved { generation, observed });
         }
         let seen = seen || (current && traffic.canary > 0);

@@ -21,13 +21,20 @@ impl Counts {
         self.failures.total()
     }
 
+    /// Whether there are any.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.routed == 0 && self.answered == 0
+    }
+
+    /// Adds some. What is stored is told whatever it says: sums end at the largest number.
     pub(super) const fn add(&mut self, routed: u64, answered: u64, failures: &Failures) {
-        self.routed += routed;
-        self.answered += answered;
-        self.failures.status += failures.status;
-        self.failures.timeout += failures.timeout;
-        self.failures.refused += failures.refused;
-        self.failures.reset += failures.reset;
+        let Failures { status, timeout, refused, reset } = *failures;
+        self.routed = self.routed.saturating_add(routed);
+        self.answered = self.answered.saturating_add(answered);
+        self.failures.status = self.failures.status.saturating_add(status);
+        self.failures.timeout = self.failures.timeout.saturating_add(timeout);
+        self.failures.refused = self.failures.refused.saturating_add(refused);
+        self.failures.reset = self.failures.reset.saturating_add(reset);
     }
 }
 
@@ -122,8 +129,8 @@ pub(super) fn steps(records: &[Record], release: &ReleaseId, batches: &[Batch]) 
                 continue;
             }
             if batch.weight == step.weight || step.name != "trial" {
-                step.served.0 += cell.routed;
-                step.served.1 += if canary { cell.routed } else { 0 };
+                step.served.0 = step.served.0.saturating_add(cell.routed);
+                step.served.1 = step.served.1.saturating_add(if canary { cell.routed } else { 0 });
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn event(event: &Event, own: &Request, instances: &BTreeSet<InstanceI
         Event::WeightRequested { step, split, .. } => {
             let split = split_words(split);
             match step {
-                Some(step) => format!("Step {}: {split} is asked for.", step + 1),
+                Some(step) => format!("Step {}: {split} is asked for.", step.saturating_add(1)),
                 None => format!("{} is asked for.", capital(&split)),
             }
         }
@@ -55,8 +55,8 @@ pub(super) fn event(event: &Event, own: &Request, instances: &BTreeSet<InstanceI
             format!("Nobody knows whether this was done: {}. {} What is observed decides.", text(effect), sentence(why))
         }
         Event::VerdictReached { verdict, batches } => verdict_words(&analysis.told(verdict, instances), verdict, batches.as_ref()),
-        Event::StepPassed { step } => format!("Step {} is passed: it has shown what it had to, and its hold is over.", step + 1),
-        Event::StepChosen { step, why } => format!("Step {} is **chosen**: {why}", step + 1),
+        Event::StepPassed { step } => format!("Step {} is passed: it has shown what it had to, and its hold is over.", step.saturating_add(1)),
+        Event::StepChosen { step, why } => format!("Step {} is **chosen**: {why}", step.saturating_add(1)),
         Event::LeaseLapsed { .. } => {
             "The router heard from nobody for a lease and went back to stable by itself; the step's weight is asked for again."
                 .to_owned()

@@ -205,6 +205,8 @@ fn what_cannot_be_promised_is_refused() {
     assert_eq!(refuse(Policy { max_error_rate: Some(0.0), ..base }), InvalidPolicy::MaxErrorRate(0.0));
     assert!(matches!(refuse(Policy { alpha: f64::NAN, ..base }), InvalidPolicy::Alpha(_)));
     assert!(matches!(refuse(Policy { odds: f64::INFINITY, ..base }), InvalidPolicy::Odds(_)));
+    assert!(matches!(refuse(Policy { ramp: Some(f64::NAN), ..base }), InvalidPolicy::Ramp(_)));
+    assert_eq!(refuse(Policy { ramp: Some(-1.0), ..base }), InvalidPolicy::Ramp(-1.0));
     assert_eq!(refuse(Policy { not_slower_than: Some(0.99), ..base }), InvalidPolicy::NotSlowerThan(0.99));
     assert!(matches!(refuse(Policy { not_slower_than: Some(f64::NAN), ..base }), InvalidPolicy::NotSlowerThan(_)));
     for share in [0.0, 1.0, -0.1] {
