@@ -6,6 +6,9 @@ mod counted;
 mod deed;
 mod engine;
 mod evidence;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ledger;
 mod past;
 mod rate;

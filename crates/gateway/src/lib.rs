@@ -15,6 +15,9 @@ mod deadlines;
 mod disk;
 mod frame;
 mod front;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod handed;
 mod handover;

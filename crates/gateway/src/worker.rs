@@ -75,25 +75,8 @@ pub(crate) struct Door {
 pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let deadlines = Rc::new(Deadlines::new());
-    let Common { table, meters, gate, tls, log, limits } = common;
-    let worker = Rc::new(Worker {
-        table,
-        pool: Pool::new(deadlines.clone()),
-        shared: Shared::default(),
-        deadlines: deadlines.clone(),
-        dice: fastrand::Rng::new().into(),
-        connections: Connections::default(),
-        meters,
-        tls,
-        log,
-        limits,
-        is_ending: Cell::new(false),
-        copies: Cell::new(0),
-        gate,
-        refused: Cell::new(0),
-        looks: Cell::new(0),
-    });
+    let worker = Rc::new(Worker::new(common));
+    let deadlines = worker.deadlines.clone();
     local.block_on(&runtime, async move {
         spawn_local(async move { deadlines.watch().await });
         let lulling = worker.clone();
@@ -131,6 +114,28 @@ pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<
 }
 
 impl Worker {
+    pub(crate) fn new(common: Common) -> Self {
+        let deadlines = Rc::new(Deadlines::new());
+        let Common { table, meters, gate, tls, log, limits } = common;
+        Self {
+            table,
+            pool: Pool::new(deadlines.clone()),
+            shared: Shared::default(),
+            deadlines,
+            dice: fastrand::Rng::new().into(),
+            connections: Connections::default(),
+            meters,
+            tls,
+            log,
+            limits,
+            is_ending: Cell::new(false),
+            copies: Cell::new(0),
+            gate,
+            refused: Cell::new(0),
+            looks: Cell::new(0),
+        }
+    }
+
     async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
         let mut said = u64::MAX;
         loop {

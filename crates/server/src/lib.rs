@@ -5,6 +5,9 @@
 
 mod access;
 mod forecast;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod listen;
 mod notify;

@@ -1,6 +1,6 @@
 //! Everything that may happen next.
 
-use crate::{
+use super::{
     key::key,
     laws,
     looks::{Flow, Healthy, Ill, Scene, Seen},
@@ -325,7 +325,7 @@ impl Node {
             return self.instances.is_empty() && self.router.as_ref().is_none_or(|held| held.snapshot.serve.is_empty());
         };
         let split = Split::Only { release: stable.id.clone() };
-        let whole = |held: &crate::world::Held| {
+        let whole = |held: &super::world::Held| {
             let mut listed = held.snapshot.serve.iter().flat_map(|target| &target.instances).map(|backend| &backend.id);
             let all = self.instances();
             all.iter().all(|instance| listed.any(|id| *id == instance.id)) && held.snapshot.fallback.is_none()

@@ -3,7 +3,7 @@
 //!
 //! That two states with one key really go on alike is checked while the search goes (`search::Search::alike`).
 
-use crate::world::{Flight, Node, TICK};
+use super::world::{Flight, Node, TICK};
 use davy_core::{
     FallbackCause, Generation, InstanceId, Mode, ReleaseId, RolloutId, Timestamp, Weight,
     rollout::{Effect, Outcome, Phase, RequestKind, Split},

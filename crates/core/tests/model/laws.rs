@@ -1,6 +1,6 @@
 //! What must never be so, whatever happens.
 
-use crate::{
+use super::{
     actions::advances,
     looks::{Scene, WELL},
     world::{Node, Scope},
@@ -171,9 +171,16 @@ fn proven(
     let look = look.ok_or("a step passes on a look and on nothing else")?;
     let held = since(rollout).is_some_and(|since| node.now.since(since) >= rollout.current().hold);
     law(held, "a step passes once its hold is over")?;
+    if let Some(Some(serving)) = look.router.seen() {
+        law(serving.mode == Mode::Split, "nothing advances while the router is seen to serve the fallback")?;
+    }
+    let passes = if matches!(event, Event::Promoted) { Passes::Observed } else { rollout.current().passes };
+    if passes == Passes::Tried {
+        // It has no share: there is nothing to judge yet.
+        return Ok(());
+    }
     let verdict = look.verdict.as_ref().ok_or("missing data moves nothing forward")?;
     law(verdict.epoch == node.state.routed.0, "a verdict of another epoch moves nothing forward")?;
-    let passes = if matches!(event, Event::Promoted) { Passes::Observed } else { rollout.current().passes };
     match passes {
         Passes::Proven => law(verdict.kind == Kind::Safe, "only what is proven moves a canary forward")?,
         _ => law(matches!(verdict.kind, Kind::Safe | Kind::Undecided), "missing data moves nothing forward")?,
@@ -185,9 +192,6 @@ fn proven(
         law(node.carried, "promoted once it was seen to carry all traffic")?;
         let clean = verdict.evidence.limit.as_ref().map(|limit| limit.standing == Standing::Clean);
         law(clean.unwrap_or(rollout.forced), "promoted within the limits")?;
-    }
-    if let Some(Some(serving)) = look.router.seen() {
-        law(serving.mode == Mode::Split, "nothing advances while the router is seen to serve the fallback")?;
     }
     Ok(())
 }
@@ -247,7 +251,7 @@ pub(crate) fn standing(scope: &Scope, node: &Node, scene: &mut Scene) -> Result<
     sorted.sort_unstable();
     // An adopted revert answers every other that is on its way.
     let reverts =
-        |flight: &&crate::world::Flight| matches!(flight.effect, Effect::Revert { .. } | Effect::Remove { .. });
+        |flight: &&super::world::Flight| matches!(flight.effect, Effect::Revert { .. } | Effect::Remove { .. });
     let open = asked.iter().all(|generation| {
         waited.contains(generation)
             || node.flights.iter().filter(reverts).any(|flight| flight.effect.generation() == *generation)
@@ -255,7 +259,7 @@ pub(crate) fn standing(scope: &Scope, node: &Node, scene: &mut Scene) -> Result<
     law(open && sorted.iter().all(|generation| asked.contains(generation)), "what is waited for was asked for")?;
     if let Some(rollout) = &state.rollout {
         if rollout.is_forward() {
-            let out = (scope.machine)(state, node.now, &Input::Command(Command::Abort { by: crate::world::by() }));
+            let out = (scope.machine)(state, node.now, &Input::Command(Command::Abort { by: super::world::by() }));
             law(out.is_ok(), "a person can end whatever moves or waits")?;
         }
         law(rollout.ending.is_none() || rollout.pause.is_none(), "what is being put back does not wait for a person")?;

@@ -1,6 +1,6 @@
 //! What may be seen at one look, whatever is really there.
 
-use crate::world::Node;
+use super::world::Node;
 use davy_core::{
     Generation, Health, Instance, Millis, Serving,
     rollout::{Input, Look, Phase, Rollout, Sight, Traffic},

@@ -1,6 +1,6 @@
 //! Machines that each break one rule: a search that cannot find what is wrong with them would prove nothing.
 
-use crate::{scopes::small, search::search, world::Scope};
+use super::{scopes::small, search::search, world::Scope};
 use davy_core::{
     Millis, Rolling, Strategy, Timestamp,
     rollout::{Cause, Command, Event, Input, PauseReason, Phase, Refusal, Rollout, Sight, Split, State, step},

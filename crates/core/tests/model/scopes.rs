@@ -1,6 +1,6 @@
 //! The worlds.
 
-use crate::world::Scope;
+use super::world::Scope;
 use davy_core::{BlueGreen, Canary, CanaryStep, OnDeadline, Rolling, Strategy, Weight, rollout::step};
 
 fn canary(steps: &[u16], auto: bool) -> Strategy {
@@ -29,7 +29,7 @@ pub(crate) fn small() -> Scope {
 /// One for each strategy.
 pub(crate) fn all() -> Vec<Scope> {
     let small = small();
-    let blue_green = Strategy::BlueGreen(BlueGreen { preview: crate::world::TICK, host: None });
+    let blue_green = Strategy::BlueGreen(BlueGreen { preview: super::world::TICK, host: None });
     let rolling = |min_healthy, max| Strategy::Rolling(Rolling { min_healthy, max });
     vec![
         small.clone(),

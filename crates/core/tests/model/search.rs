@@ -1,6 +1,6 @@
 //! Every reachable state of a world, nearest first; and from each of them the way to an end once faults stop.
 
-use crate::{
+use super::{
     actions::Action,
     key::key,
     laws,

@@ -112,7 +112,7 @@ pub(crate) fn release(number: u32, replicas: u32) -> Release {
 fn finding() -> &'static Finding {
     static FINDING: OnceLock<Finding> = OnceLock::new();
     FINDING.get_or_init(|| {
-        let scope = crate::scopes::small();
+        let scope = super::scopes::small();
         let (rollout, kind) = (RolloutId::new("r"), RequestKind::Deploy);
         let request = Request { rollout, release: release(1, 1), policy: scope.policy(), by: by(), kind };
         let guard = Guard::begin(rollout::guard(&request).expect("an order"), 1).expect("a guard");

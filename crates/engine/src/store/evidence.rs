@@ -45,7 +45,7 @@ type WrittenWithCohorts = (
 type WrittenCohort = (u64, bool, [u64; 4], Vec<u64>);
 
 /// The bytes that are stored and digested.
-pub(super) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
+pub(crate) fn write(batch: &Batch) -> Result<String, serde_json::Error> {
     // Taken apart by name: a new field does not compile until it is stored.
     let Batch { rollout: _, number: _, generation, weight, origin, window, evidence, blind, metrics } = batch.clone();
     let Window {
@@ -116,7 +116,7 @@ fn write_cell(cell: Cell) -> WrittenCell {
     let Failures { status, timeout, refused, reset } = failures;
     let latency = flat(latency);
     let mut failures = vec![status, timeout, refused, reset];
-    failures.extend((repeated + slow > 0).then_some(repeated));
+    failures.extend((repeated > 0 || slow > 0).then_some(repeated));
     failures.extend((slow > 0).then_some(slow));
     (release, role, instance, routed, answered, failures, client_gone, latency)
 }
@@ -146,7 +146,7 @@ fn pairs(flat: &[u64]) -> Result<Vec<(u8, u64)>, String> {
 }
 
 /// What was written, or why it cannot be read.
-pub(super) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, String> {
+pub(crate) fn read(rollout: &str, number: u64, bytes: &str) -> Result<Batch, String> {
     let format = bytes.trim_start_matches('[').split(',').next().unwrap_or_default();
     let damaged = |error: serde_json::Error| error.to_string();
     let none = (Vec::new(), false);
@@ -204,7 +204,7 @@ fn read_cell(cell: WrittenCell) -> Result<Cell, String> {
 }
 
 /// The digest of one batch as it is stored.
-pub(super) fn digest(rollout: &str, number: u64, bytes: &str) -> Hash {
+pub(crate) fn digest(rollout: &str, number: u64, bytes: &str) -> Hash {
     let mut hasher = Hasher::new(BATCH);
     hasher.bytes(rollout.as_bytes());
     hasher.number(number);

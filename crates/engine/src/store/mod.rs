@@ -28,6 +28,8 @@ mod write;
 pub use checkpoint::{Head, Signer, Trust};
 pub use deeds::{Change, Sealed};
 pub use evidence::BatchesDigest;
+#[cfg(feature = "fuzz")]
+pub(crate) use evidence::{digest, read as read_batch, write as write_batch};
 pub use journal::Store;
 pub use lease::{Bid, Bidder, Lease};
 pub use room::Room;

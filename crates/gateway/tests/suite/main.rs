@@ -15,5 +15,6 @@ mod keeper;
 mod limits;
 mod porter;
 mod smuggling;
+mod strict;
 mod telling;
 mod tls;

@@ -1,7 +1,10 @@
 //! The known ways to make two ends disagree about where a request ends: each is refused, or reaches the instance in a form
 //! that can be read in one way only.
 
-use crate::house::{Gateway, PATIENCE, steady};
+use crate::{
+    house::{Gateway, PATIENCE, steady},
+    strict::requests,
+};
 use davy_core::{Backend, InstanceId};
 use davy_ports::Router;
 use std::{
@@ -52,76 +55,6 @@ async fn recorder() -> (SocketAddr, Record) {
     (address, record)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    line: String,
-    heads: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-/// Reads whole requests as strictly as can be; an error is what two readers could see in two ways.
-fn requests(mut bytes: &[u8]) -> Result<Vec<Asked>, String> {
-    let mut all = Vec::new();
-    while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "no text")?;
-        bytes = &bytes[end + 4..];
-        let mut lines = head.split("\r\n");
-        let line = lines.next().unwrap_or_default().to_owned();
-        let heads = lines.map(|line| {
-            let (name, value) = line.split_once(':').ok_or("no colon")?;
-            let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if name.is_empty() || !name.chars().all(is_token) {
-                return Err(format!("the name {name:?}"));
-            }
-            if value.chars().any(|c| c.is_control() && c != '\t') {
-                return Err(format!("the value {value:?}"));
-            }
-            Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
-        });
-        let heads = heads.collect::<Result<Vec<_>, String>>()?;
-        let of =
-            |name: &'static str| heads.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str());
-        let (lengths, codings): (Vec<_>, Vec<_>) = (of("content-length").collect(), of("transfer-encoding").collect());
-        if of("host").count() != 1 || !line.ends_with(" HTTP/1.1") || line.split(' ').count() != 3 {
-            return Err(format!("the head {head:?}"));
-        }
-        let mut body = Vec::new();
-        match (lengths.as_slice(), codings.as_slice()) {
-            ([], []) => {}
-            ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let length: usize = length.parse().map_err(|_| "a long length")?;
-                if bytes.len() < length {
-                    break;
-                }
-                body.extend_from_slice(&bytes[..length]);
-                bytes = &bytes[length..];
-            }
-            ([], ["chunked"]) => loop {
-                let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") else { return Ok(all) };
-                let size = std::str::from_utf8(&bytes[..end]).map_err(|_| "no text")?;
-                if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(format!("the chunk size {size:?}"));
-                }
-                let size = usize::from_str_radix(size, 16).map_err(|_| "a long chunk")?;
-                if bytes.len() < end + 2 + size + 2 {
-                    return Ok(all);
-                }
-                if &bytes[end + 2 + size..end + 4 + size] != b"\r\n" {
-                    return Err("a chunk that goes on".to_owned());
-                }
-                body.extend_from_slice(&bytes[end + 2..end + 2 + size]);
-                bytes = &bytes[end + 4 + size..];
-                if size == 0 {
-                    break;
-                }
-            },
-            other => return Err(format!("the framing {other:?}")),
-        }
-        all.push(Asked { line, heads, body });
-    }
-    Ok(all)
-}
-
 /// What is to become of it.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -140,6 +73,7 @@ const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 const CASES: &[(&str, &str, Fate)] = &[
     ("plain", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", Body("hi")),
     ("chunks", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", Body("hi")),
+    ("chunks on a GET", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", Body("hi")),
     ("CL and TE", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Body("")),
     ("TE and CL", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", Body("")),
     ("several lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 37\r\n\r\n", Refused),
