@@ -19,7 +19,16 @@ use davy_notify::Notifier;
 use davy_ports::Telemetry;
 use davy_server::Stop;
 use davy_signals::Prometheus;
-use std::{collections::BTreeSet, fs::File, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::net::TcpListener;
 
 /// How long an instance may take to end when everything is stopped.
@@ -36,8 +45,8 @@ pub(crate) struct Base {
     pub tls: Option<OwnTls>,
     token: String,
     listener: std::net::TcpListener,
-    /// Whether the folder was made just now.
-    fresh: bool,
+    /// Whether the folder was made just now, and nothing has run in it yet.
+    fresh: AtomicBool,
     _lock: File,
 }
 
@@ -76,7 +85,20 @@ impl Base {
             Failure::new(Exit::Internal, "D031", message).hint("end what listens there, or give another --listen")
         })?;
         let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
+        let fresh = AtomicBool::new(fresh);
         Ok(Self { home, api, database, retention, url, tls, token, listener, fresh, _lock: lock })
+    }
+
+    /// From now on the folder has something in it that is worth keeping, whatever fails.
+    pub(crate) fn keep(&self) {
+        self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Nothing of a server that never ran is worth keeping.
+    fn clear(&self) {
+        if self.fresh.load(Ordering::Relaxed) {
+            std::fs::remove_dir_all(&self.home.data).ok();
+        }
     }
 
     /// The API's address, to be served: what waits in its queue is nobody's until it is taken.
@@ -87,8 +109,8 @@ impl Base {
     /// Opens the journal, and keeps in the folder where it is.
     pub(crate) async fn open(&self) -> Result<Store, Failure> {
         let opened = self.database.open().await;
-        if opened.is_err() && self.fresh {
-            std::fs::remove_dir_all(&self.home.data).ok();
+        if opened.is_err() {
+            self.clear();
         }
         let journal = opened?;
         self.database.remember(&self.home)?;
@@ -174,8 +196,9 @@ impl Server {
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
         let started = Self::assemble(base.clone(), journal, gateway, features, telemetry).await;
-        if started.is_err() && base.fresh {
-            std::fs::remove_dir_all(&base.home.data).ok();
+        match started {
+            Ok(_) => base.keep(),
+            Err(_) => base.clear(),
         }
         started
     }
@@ -310,4 +333,35 @@ pub(crate) fn log() {
         _ => tracing::Level::WARN,
     };
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init().ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Api, Base, Home, Retention};
+    use std::{fs, net::SocketAddr, path::Path};
+
+    /// A server on a new folder whose journal cannot be opened; whether the folder is left.
+    fn left(folder: &Path, has_run: bool) -> bool {
+        let home = Home { data: folder.join(if has_run { "ran" } else { "never" }) };
+        let data = home.data.clone();
+        let retention = Retention::parse("forever").expect("a word of its");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let api = Api::at(SocketAddr::from(([127, 0, 0, 1], 0)));
+            let base = Base::take(home, api, &Default::default(), retention).await.expect("a free folder");
+            if has_run {
+                base.keep();
+            }
+            fs::create_dir(base.home.journal()).expect("in the journal's way");
+            assert!(base.open().await.is_err());
+        });
+        data.exists()
+    }
+
+    #[test]
+    fn only_the_folder_of_a_server_that_never_ran_goes_with_its_failure() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!left(folder.path(), false));
+        assert!(left(folder.path(), true), "what runs in it is not lost when the journal cannot be opened again");
+    }
 }

@@ -51,6 +51,7 @@ pub(crate) async fn turn(
         Outcome::Stopped => Ok(None),
         Outcome::Waits(reach) => {
             waits(&reach.url);
+            base.keep();
             let known = Arc::new(Mutex::new(reach));
             // Only one that has just been started begins again what all were told to stop.
             bidding.starts = false;
