@@ -1,6 +1,7 @@
 //! One client's connection: which protocol it speaks, its requests, its end.
 
 use crate::{
+    gather::Gathering,
     limits,
     pace::{Ask, Paced, Watched},
     peer::Peer,
@@ -36,7 +37,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, socket: TcpStream, peer: Peer, tls
     let watched = Rc::new(Watched::new());
     worker.connections.add(watched.clone());
     match tls {
-        None => plain(worker, Socket::Plain(socket), peer, watched, Protocol::Unknown).await,
+        None => plain(worker, Socket::Plain(Gathering(socket)), peer, watched, Protocol::Unknown).await,
         Some(tls) => Box::pin(secure(worker, socket, peer, watched, tls)).await,
     }
 }
@@ -242,7 +243,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 
 /// A client's socket.
 pub(crate) enum Socket {
-    Plain(TcpStream),
+    Plain(Gathering),
     Tls(Box<TlsStream<TcpStream>>),
 }
 

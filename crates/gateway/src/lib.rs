@@ -18,6 +18,7 @@ mod front;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod gather;
 mod guard;
 mod handed;
 mod handover;

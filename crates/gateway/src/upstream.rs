@@ -1,6 +1,6 @@
 //! Connections to instances: one small pool for each worker thread, the most recently used first.
 
-use crate::{deadlines::Deadlines, mirror::Pieces};
+use crate::{deadlines::Deadlines, gather::Gathering, mirror::Pieces};
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -232,9 +232,9 @@ impl Pool {
         Some((link, now - since))
     }
 
-    /// Keeps a connection for the next request, if it is done with this one.
-    pub(crate) fn keep(&self, address: SocketAddr, mut link: Link) {
-        if !link.is_ready() {
+    /// Keeps a connection for the next request. Whether it is done with this one is looked at when it is lent.
+    pub(crate) fn keep(&self, address: SocketAddr, link: Link) {
+        if link.connection.is_none() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -258,7 +258,7 @@ async fn connect(address: SocketAddr) -> io::Result<Link> {
     let socket = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     socket.set_nodelay(true)?;
     let mut builder = hyper::client::conn::http1::Builder::new();
-    let shaken = builder.max_buf_size(64 * 1024).handshake(TokioIo::new(socket)).await;
+    let shaken = builder.max_buf_size(64 * 1024).handshake(TokioIo::new(Gathering(socket))).await;
     let (sender, connection) = shaken.map_err(io::Error::other)?;
     // Whoever sends on it learns that it broke.
     let connection: Driver = Box::pin(async move { connection.with_upgrades().await.unwrap_or_default() });
