@@ -4,7 +4,7 @@ use crate::{
     clock::{not_before, now},
     past::{Known, Service, Summary},
     rate::{self, Rate},
-    reconciler::{Live, Message, Ports, Reconciler, Shared, davy, write_report},
+    reconciler::{Live, Message, Ports, REPORTS_AT_ONCE, Reconciler, Shared, davy, write_report},
 };
 use davy_core::{
     Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Timestamp, Workload,
@@ -20,7 +20,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// The longest wait for a reconciler to take a command.
 const COMMAND: Duration = Duration::from_secs(20);
@@ -33,6 +33,7 @@ pub struct Engine {
     services: Mutex<BTreeMap<ServiceKey, Handle>>,
     past: Arc<Known>,
     written: watch::Sender<u64>,
+    reports: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -134,7 +135,8 @@ impl Engine {
     /// When the journal cannot be read.
     pub async fn start(ports: Ports) -> Result<Self, EngineError> {
         let (services, past) = Default::default();
-        let engine = Self { ports, services, past, written: watch::Sender::new(0) };
+        let reports = Arc::new(Semaphore::new(REPORTS_AT_ONCE));
+        let engine = Self { ports, services, past, written: watch::Sender::new(0), reports };
         engine.past.read(&*engine.ports.journal).await?;
         not_before(engine.past.now().latest());
         let services: Vec<_> =
@@ -170,6 +172,7 @@ impl Engine {
             live,
             written: self.written.clone(),
             reverting,
+            reports: self.reports.clone(),
         };
         let reconciler = Reconciler::new(key.clone(), known, mailbox, shared);
         tokio::spawn(reconciler.run());

@@ -1,13 +1,15 @@
-//! What was, as the journal tells it: where each service stands and the rollouts it had. Read once, a page at a time, then only
-//! what is new: what is kept does not grow with the events of a rollout.
+//! What was, as the journal tells it: where each service stands and the rollouts it had. Read once; then whoever
+//! writes adds what he wrote, and only what is new is read: what is kept does not grow with the events of a rollout.
 
 use davy_core::{
     Actor, Release, ReleaseId, RolloutId, ServiceKey, Timestamp,
     rollout::{Ended, Event, Outcome, RequestKind, State},
 };
 use davy_ports::{Journal, JournalError, Record};
+use futures_util::StreamExt as _;
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -36,8 +38,6 @@ pub struct Summary {
 
 /// So many releases that served are kept for a rollback.
 const RELEASES: usize = 10;
-/// So many events are read at once.
-const PAGE: usize = 200;
 
 /// Everything up to an event of the journal.
 #[derive(Debug, Default)]
@@ -64,17 +64,16 @@ impl Known {
     /// # Errors
     /// When the journal cannot be read; what was read stays.
     pub(crate) async fn read(&self, journal: &dyn Journal) -> Result<(), JournalError> {
-        loop {
-            let known = self.now().sequence;
-            let records = match journal.after(known, PAGE).await {
+        let known = self.now().sequence;
+        let mut records = journal.since(known);
+        while let Some(record) = records.next().await {
+            match record {
+                Ok(record) => self.now().add_next(&record),
                 Err(JournalError::Damaged { .. }) => return self.read_apart(journal).await,
-                records => records?,
-            };
-            self.now().add_all(&records);
-            if records.len() < PAGE {
-                return Ok(());
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// Reads each stream by itself, so that one that cannot be read is set aside and the others go on.
@@ -140,12 +139,10 @@ impl Past {
         &self.damaged
     }
 
-    /// Adds what comes after what is known.
-    fn add_all(&mut self, records: &[Record]) {
-        for record in records {
-            self.add(record);
-            self.sequence = self.sequence.max(record.sequence);
-        }
+    /// Adds what comes after all that is known.
+    fn add_next(&mut self, record: &Record) {
+        self.add(record);
+        self.sequence = self.sequence.max(record.sequence);
     }
 
     /// When the latest event happened.
@@ -166,7 +163,10 @@ impl Past {
 
     /// The rollouts of a service, or of all.
     pub fn of(&self, key: Option<&ServiceKey>) -> impl Iterator<Item = &Summary> {
-        let wanted = self.services.iter().filter(move |(service, _)| key.is_none_or(|key| key == *service));
+        let wanted = match key {
+            Some(key) => self.services.range((Bound::Included(key), Bound::Included(key))),
+            None => self.services.range::<ServiceKey, _>(..),
+        };
         wanted.flat_map(|(_, (_, summaries))| summaries)
     }
 
@@ -212,42 +212,46 @@ impl Past {
         if record.position <= *position {
             return;
         }
-        let stable = state.stable.as_ref().map(|release| release.id.clone());
+        let (from, waited) = match &record.entry.event {
+            Event::RolloutRequested { request } => (
+                state.stable.as_ref().map(|release| release.id.clone()),
+                state.queued.as_ref().is_some_and(|queued| queued.rollout == request.rollout),
+            ),
+            _ => (None, false),
+        };
         state.apply(at, &record.entry.event);
         (*position, *sequence) = (record.position, record.sequence);
         match &record.entry.event {
-            Event::RolloutRequested { request } | Event::RolloutQueued { request } => {
-                let from = stable.filter(|_| matches!(record.entry.event, Event::RolloutRequested { .. }));
-                if let Some(queued) = summaries.iter_mut().find(|summary| summary.rollout == request.rollout) {
-                    queued.from = from;
-                    return;
+            Event::RolloutRequested { request } if waited => {
+                if let Some(summary) = told(summaries, &request.rollout) {
+                    summary.from = from;
                 }
-                summaries.push(Summary {
-                    rollout: request.rollout.clone(),
-                    key: key.clone(),
-                    release: request.release.clone(),
-                    from,
-                    kind: request.kind,
-                    by: request.by.clone(),
-                    began: at,
-                    promoted: None,
-                    ended: None,
-                });
             }
+            Event::RolloutRequested { request } | Event::RolloutQueued { request } => summaries.push(Summary {
+                rollout: request.rollout.clone(),
+                key: key.clone(),
+                release: request.release.clone(),
+                from,
+                kind: request.kind,
+                by: request.by.clone(),
+                began: at,
+                promoted: None,
+                ended: None,
+            }),
             Event::Promoted => {
                 let current = record.entry.rollout.as_ref();
-                if let Some(summary) = summaries.iter_mut().find(|summary| Some(&summary.rollout) == current) {
+                if let Some(summary) = current.and_then(|rollout| told(summaries, rollout)) {
                     summary.promoted = Some(at);
                 }
             }
             Event::RolloutFinished { rollout, outcome, why } => {
-                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
+                if let Some(summary) = told(summaries, rollout) {
                     let ended = Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at };
                     summary.ended = Some(ended);
                 }
             }
             Event::RolloutDropped { rollout, by } => {
-                if let Some(summary) = summaries.iter_mut().find(|summary| summary.rollout == *rollout) {
+                if let Some(summary) = told(summaries, rollout) {
                     let why = format!("rollout {by} took its place before it began");
                     summary.ended = Some(Ended { rollout: rollout.clone(), outcome: Outcome::Superseded, why, at });
                 }
@@ -255,4 +259,9 @@ impl Past {
             _ => {}
         }
     }
+}
+
+/// One of a service's rollouts, looked for from the last one on: a long past is not searched for what is under way.
+fn told<'a>(summaries: &'a mut [Summary], rollout: &RolloutId) -> Option<&'a mut Summary> {
+    summaries.iter_mut().rev().find(|summary| summary.rollout == *rollout)
 }

@@ -107,7 +107,8 @@ enum Standing {
 impl<'a> Story<'a> {
     fn of(past: &'a Past, own: &'a [Record], rollout: &RolloutId, evidence: Evidence<'a>) -> Option<Self> {
         let batches = evidence.batches();
-        let summary = past.rollout(rollout)?;
+        let of_its_service = &own.first()?.stream;
+        let summary = past.of(Some(of_its_service)).find(|summary| summary.rollout == *rollout)?;
         let state = &past.service(&summary.key)?.state;
         let (first, request) = own.iter().find_map(|record| match &record.entry.event {
             Event::RolloutRequested { request } | Event::RolloutQueued { request } if request.rollout == *rollout => {

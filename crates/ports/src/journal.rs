@@ -1,6 +1,6 @@
 //! The append-only record of everything that happened, and the evidence beside it.
 
-use crate::{Boxed, Tries};
+use crate::{Boxed, Streamed, Tries};
 use davy_core::{Actor, Generation, RolloutId, ServiceKey, Timestamp, Weight, Window, rollout::Event};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ pub trait Journal: Send + Sync {
 
     /// At most `limit` events of all streams after a sequence number, in order.
     fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>>;
+
+    /// Every event of all streams after a sequence number, in order, one after the other: what is too much for a page. It ends with
+    /// the first error.
+    fn since(&self, sequence: u64) -> Streamed<'_, Result<Record, JournalError>>;
 
     /// The names of all streams.
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>>;

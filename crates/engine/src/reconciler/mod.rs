@@ -10,7 +10,7 @@ mod show;
 mod turns;
 mod write;
 
-pub(crate) use reports::write as write_report;
+pub(crate) use reports::{AT_ONCE as REPORTS_AT_ONCE, write as write_report};
 pub use show::{Live, reached};
 
 use crate::{
@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use turns::{Then, Turn, Writing};
@@ -90,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) written: watch::Sender<u64>,
     /// Set while traffic is being put back past the mailbox: nothing is routed meanwhile.
     pub(crate) reverting: Arc<AtomicBool>,
+    /// Whose turn it is to write a report.
+    pub(crate) reports: Arc<Semaphore>,
 }
 
 /// Looks after one service.
@@ -128,6 +130,8 @@ pub(crate) struct Reconciler {
     /// Reports to write once what they tell of is stored.
     unreported: VecDeque<RolloutId>,
     reporting: Option<JoinHandle<()>>,
+    /// Whose turn it is, of all services.
+    reports: Arc<Semaphore>,
     instances: Sight<Vec<Instance>>,
     router: Sight<Option<Serving>>,
     renewed: Option<tokio::time::Instant>,
@@ -156,7 +160,7 @@ impl Reconciler {
         shared: Shared,
     ) -> Self {
         let Service { state, position, sequence } = known;
-        let Shared { ports, past, sender, live, written, reverting } = shared;
+        let Shared { ports, past, sender, live, written, reverting, reports } = shared;
         Self {
             key,
             ports,
@@ -184,6 +188,7 @@ impl Reconciler {
             digest: BatchesDigest::new(),
             unreported: VecDeque::new(),
             reporting: None,
+            reports,
             instances: unseen_yet(),
             router: unseen_yet(),
             renewed: None,

@@ -13,8 +13,10 @@ use std::{
     time::Duration,
 };
 
-/// The longest that the writing of a report may take.
+/// The longest that the writing of a report may take, once it is its turn.
 const REPORT: Duration = Duration::from_secs(30);
+/// So many reports are written at once: each holds its evidence meanwhile, and who reads a page does not wait behind a thousand.
+pub(crate) const AT_ONCE: usize = 2;
 
 impl Reconciler {
     /// Asks for a rollout's report. One that waits is written once, however often it was asked for.
@@ -30,8 +32,9 @@ impl Reconciler {
             return;
         }
         let Some(rollout) = self.unreported.pop_front() else { return };
-        let (ports, past) = (self.ports.clone(), self.past.clone());
+        let (ports, past, turns) = (self.ports.clone(), self.past.clone(), self.reports.clone());
         self.reporting = Some(tokio::spawn(async move {
+            let _turn = turns.acquire().await;
             let written = tokio::time::timeout(REPORT, write(&ports, &past, &rollout)).await;
             match written.unwrap_or_else(|_| Err(format!("it took longer than {REPORT:?}"))) {
                 Ok(path) => tracing::info!(%rollout, path = %path.display(), "report written"),
@@ -53,7 +56,6 @@ pub(crate) async fn write(ports: &Ports, past: &Known, rollout: &RolloutId) -> R
         Err(error @ JournalError::LetGo { .. }) => (Vec::new(), Some(error.to_string())),
         Err(error) => return Err(error.to_string()),
     };
-    past.read(&*ports.journal).await.map_err(|error| error.to_string())?;
     let evidence = let_go.as_deref().map_or(Evidence::Kept(&batches), Evidence::LetGo);
     let text = report::report(&past.now(), &records, rollout, evidence).ok_or("the journal does not know it")?;
     let path = ports.reports.join(rollout.as_str()).join("deployment_report.md");

@@ -289,7 +289,6 @@ fn name(event: &Event) -> String {
 /// Forgets the artifacts that a service needs no more.
 async fn prune(ports: &Ports, past: &Known, key: &ServiceKey) -> Result<(), Error> {
     let tried = "forget old artifacts";
-    past.read(&*ports.journal).await.map_err(|error| Error::later(tried, error))?;
     let needed: Vec<_> = past.now().needed(key).into_iter().map(|release| release.digest).collect();
     bounded(ORDER, tried, ports.platform.prune(key, &needed)).await
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::deed::DeedRecord;
 use davy_core::{Actor, Pin, RolloutId, SecretName, ServiceKey, Timestamp, rollout::Batches};
-use davy_ports::{Batch, Boxed, Entry, Journal, JournalError, Mark as Told, Record, Verified};
+use davy_ports::{Batch, Boxed, Entry, Journal, JournalError, Mark as Told, Record, Streamed, Verified};
 use sqlx::ConnectOptions as _;
 use std::{path::Path, sync::Arc};
 use tokio::sync::Mutex;
@@ -330,6 +330,10 @@ impl Journal for Store {
 
     fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>> {
         Box::pin(async move { read::after(&self.readers, &self.place, sequence, limit).await })
+    }
+
+    fn since(&self, sequence: u64) -> Streamed<'_, Result<Record, JournalError>> {
+        read::since(&self.readers, &self.place, sequence)
     }
 
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>> {

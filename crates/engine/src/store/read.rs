@@ -11,7 +11,9 @@ use davy_core::{
     Actor, EnvironmentName, RolloutId, ServiceKey, ServiceName, Timestamp,
     rollout::{Batches, Event},
 };
-use davy_ports::{Batch, Entry, JournalError, Record};
+use davy_ports::{Batch, Entry, JournalError, Record, Streamed};
+use futures_util::{TryStreamExt as _, stream};
+use std::collections::HashMap;
 
 const READ_EVENTS: &str = "read the journal";
 const READ_EVIDENCE: &str = "read evidence";
@@ -21,7 +23,7 @@ const READ_EVIDENCE: &str = "read evidence";
 macro_rules! events {
     ($which:literal) => {
         concat!(
-            "SELECT e.sequence, s.environment, s.service, e.position, e.at, e.by, e.rollout, e.event, e.hash, p.hash \
+            "SELECT e.sequence, e.position, e.at, e.by, e.rollout, e.event, e.hash, s.environment, s.service, p.hash \
              FROM event e JOIN stream s ON s.id = e.stream \
              LEFT JOIN event p ON p.stream = e.stream AND p.position = e.position - 1 ",
             $which
@@ -45,7 +47,7 @@ pub(super) async fn stream(
         .fetch_all(pool)
         .await
         .map_err(|error| place.explain(READ_EVENTS, &error))?;
-    rows.iter().map(|row| record(row, place)).collect()
+    rows.iter().map(|row| joined(row, place)).collect()
 }
 
 /// Every event of a rollout.
@@ -55,7 +57,7 @@ pub(super) async fn rollout(pool: &Pool, place: &Place, rollout: &RolloutId) -> 
         .fetch_all(pool)
         .await
         .map_err(|error| place.explain(READ_EVENTS, &error))?;
-    rows.iter().map(|row| record(row, place)).collect()
+    rows.iter().map(|row| joined(row, place)).collect()
 }
 
 /// Events of all streams after a sequence number.
@@ -75,34 +77,141 @@ pub(super) async fn after(
         .fetch_all(pool)
         .await
         .map_err(|error| place.explain(READ_EVENTS, &error))?;
-    rows.iter().map(|row| record(row, place)).collect()
+    rows.iter().map(|row| joined(row, place)).collect()
 }
 
-fn record(row: &Row, place: &Place) -> Result<Record, JournalError> {
+/// So many events are read at once when all are.
+const PAGE: i64 = 1_000;
+
+/// Every event of all streams after a sequence number, a page at a time. The hash before each is carried along its stream, so
+/// only for a stream's first one is it looked for.
+pub(super) fn since(pool: &Pool, place: &Place, sequence: u64) -> Streamed<'static, Result<Record, JournalError>> {
+    // No number is above what a database can hold.
+    let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+    let reading = Reading { pool: pool.clone(), place: place.clone(), sequence, ends: HashMap::new() };
+    let pages = stream::try_unfold(Some(reading), |reading| async move {
+        let Some(mut reading) = reading else { return Ok(None) };
+        let (page, more) = reading.page().await?;
+        Ok::<_, JournalError>(Some((stream::iter(page), more.then_some(reading))))
+    });
+    Box::pin(pages.try_flatten())
+}
+
+/// How far it has been read.
+struct Reading {
+    pool: Pool,
+    place: Place,
+    sequence: i64,
+    /// By the number that the store gave a stream.
+    ends: HashMap<i64, End>,
+}
+
+/// The last event of a stream that was read.
+struct End {
+    stream: ServiceKey,
+    position: i64,
+    hash: Hash,
+}
+
+impl Reading {
+    /// The next events up to the first that does not hold, and whether there may be more.
+    async fn page(&mut self) -> Result<(Vec<Result<Record, JournalError>>, bool), JournalError> {
+        let rows = sql("SELECT sequence, position, at, by, rollout, event, hash, stream FROM event \
+             WHERE sequence > $1 ORDER BY sequence LIMIT $2")
+        .bind(self.sequence)
+        .bind(PAGE)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.place.explain(READ_EVENTS, &error))?;
+        let mut page = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.next(row).await {
+                Ok(record) => page.extend(record.map(Ok)),
+                Err(error) => {
+                    page.push(Err(error));
+                    return Ok((page, false));
+                }
+            }
+        }
+        Ok((page, rows.len() == usize::try_from(PAGE).unwrap_or_default()))
+    }
+
+    /// The record of a row; none where the stream is not listed.
+    async fn next(&mut self, row: &Row) -> Result<Option<Record>, JournalError> {
+        let number = |index: usize| row.try_get::<i64>(index).map_err(|e| self.place.explain(READ_EVENTS, &e));
+        let (sequence, previous, id) = (number(0)?, number(1)?.wrapping_sub(1), number(7)?);
+        self.sequence = sequence;
+        let follows = |end: &End| end.position == previous;
+        let mut end = match self.ends.remove(&id).filter(follows) {
+            Some(end) => end,
+            None => match self.end(id, previous).await? {
+                Some(end) => end,
+                None => return Ok(None),
+            },
+        };
+        let record = record(row, end.stream.clone(), &mut end.hash, &self.place)?;
+        end.position = record.position.cast_signed();
+        self.ends.insert(id, end);
+        Ok(Some(record))
+    }
+
+    /// Where a stream stood at an event; none where it is not listed.
+    async fn end(&self, id: i64, position: i64) -> Result<Option<End>, JournalError> {
+        let failed = |error: sqlx::Error| self.place.explain(READ_EVENTS, &error);
+        let found = sql("SELECT s.environment, s.service, p.hash FROM stream s \
+             LEFT JOIN event p ON p.stream = s.id AND p.position = $2 WHERE s.id = $1")
+        .bind(id)
+        .bind(position)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed)?;
+        let Some(found) = found else { return Ok(None) };
+        let stream = key(found.try_get(0).map_err(failed)?, found.try_get(1).map_err(failed)?)?;
+        let next = position.wrapping_add(1).cast_unsigned();
+        let hash = before(&stream, next, found.try_get(2).map_err(failed)?)?;
+        Ok(Some(End { stream, position, hash }))
+    }
+}
+
+/// An event that was read with its stream's name and the hash before it.
+fn joined(row: &Row, place: &Place) -> Result<Record, JournalError> {
+    let failed = |error: sqlx::Error| place.explain(READ_EVENTS, &error);
+    let stream = key(row.try_get(7).map_err(failed)?, row.try_get(8).map_err(failed)?)?;
+    let position = row.try_get::<i64>(1).map_err(failed)?.cast_unsigned();
+    let mut hash = before(&stream, position, row.try_get(9).map_err(failed)?)?;
+    record(row, stream, &mut hash, place)
+}
+
+/// The hash before an event, from what is stored of the one before it.
+fn before(stream: &ServiceKey, position: u64, stored: Option<&[u8]>) -> Result<Hash, JournalError> {
+    match (position, stored) {
+        (1, _) => Ok(chain::seed(stream.environment.as_str(), stream.service.as_str())),
+        (_, Some(stored)) => {
+            Hash::try_from(stored).map_err(|_| damaged(stream, position, "follows one whose hash is none"))
+        }
+        (_, None) => Err(damaged(stream, position, "follows one that is missing")),
+    }
+}
+
+fn damaged(stream: &ServiceKey, position: u64, what: &str) -> JournalError {
+    let why = format!(
+        "event {position} of {stream} {what}; see what `davy audit verify` finds, and put a backup in its place"
+    );
+    JournalError::Damaged { why }
+}
+
+/// Reads an event that follows one with this hash, which becomes its own.
+fn record(row: &Row, stream: ServiceKey, hash: &mut Hash, place: &Place) -> Result<Record, JournalError> {
     let failed = |error: sqlx::Error| place.explain(READ_EVENTS, &error);
     let number = |index: usize| row.try_get::<i64>(index).map(i64::cast_unsigned).map_err(failed);
-    let (sequence, position, at) = (number(0)?, number(3)?, number(4)?);
-    let (environment, service): (String, String) = (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
-    let seed = chain::seed(&environment, &service);
-    let stream = key(environment, service)?;
-    let damaged = |what: String| JournalError::Damaged {
-        why: format!(
-            "event {position} of {stream} {what}; see what `davy audit verify` finds, and put a backup in its place"
-        ),
-    };
-    let (by, rollout): (String, Option<String>) = (row.try_get(5).map_err(failed)?, row.try_get(6).map_err(failed)?);
-    let text: &str = row.try_get(7).map_err(failed)?;
-    let hash: &[u8] = row.try_get(8).map_err(failed)?;
-    let before = match (position, row.try_get::<Option<&[u8]>>(9).map_err(failed)?) {
-        (1, _) => seed,
-        (_, Some(before)) => {
-            Hash::try_from(before).map_err(|_| damaged("follows one whose hash is none".to_owned()))?
-        }
-        (_, None) => return Err(damaged("follows one that is missing".to_owned())),
-    };
+    let (sequence, position, at) = (number(0)?, number(1)?, number(2)?);
+    let (by, rollout): (String, Option<String>) = (row.try_get(3).map_err(failed)?, row.try_get(4).map_err(failed)?);
+    let text: &str = row.try_get(5).map_err(failed)?;
+    let stored: &[u8] = row.try_get(6).map_err(failed)?;
     let fields = Fields { sequence, position, at, by: &by, rollout: rollout.as_deref(), event: text };
-    if chain::link(&before, &fields) != hash {
-        return Err(damaged("is not what was written: its hash differs".to_owned()));
+    *hash = chain::link(hash, &fields);
+    if *hash != stored {
+        return Err(damaged(&stream, position, "is not what was written: its hash differs"));
     }
     // It is what was written: a later version wrote it.
     let event = serde_json::from_str::<Event>(text).map_err(|error| JournalError::Damaged {
@@ -111,7 +220,7 @@ fn record(row: &Row, place: &Place) -> Result<Record, JournalError> {
         ),
     })?;
     let entry = Entry { at: Timestamp(at), by: Actor::new(by), rollout: rollout.map(RolloutId::new), event };
-    Ok(Record { sequence, stream, position, entry, hash: hex(hash) })
+    Ok(Record { sequence, stream, position, entry, hash: hex(stored) })
 }
 
 fn key(environment: String, service: String) -> Result<ServiceKey, JournalError> {

@@ -1,7 +1,8 @@
 //! A journal in memory, with the chains of a real one.
 
 use davy_core::{RolloutId, ServiceKey};
-use davy_ports::{Batch, Boxed, Broken, Entry, Journal, JournalError, Record, Verified};
+use davy_ports::{Batch, Boxed, Broken, Entry, Journal, JournalError, Record, Streamed, Verified};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,10 @@ struct Kept {
     streams: BTreeMap<ServiceKey, Vec<usize>>,
     rollouts: BTreeMap<RolloutId, Vec<usize>>,
     evidence: BTreeMap<RolloutId, BTreeMap<u64, Batch>>,
+    /// So many events were read by who reads those of all streams.
+    read_of_all: usize,
+    /// So many read evidence now, and so many at most did at once.
+    readers: (usize, usize),
 }
 
 impl Kept {
@@ -34,6 +39,18 @@ impl Memory {
     /// Everything, in order.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.kept().records.clone()
+    }
+
+    /// So many events were read by who reads those of all streams.
+    #[cfg(test)]
+    pub(crate) fn read_of_all(&self) -> usize {
+        self.kept().read_of_all
+    }
+
+    /// So many at most read evidence at once.
+    #[cfg(test)]
+    pub(crate) fn readers_at_once(&self) -> usize {
+        self.kept().readers.1
     }
 
     /// Writes without waiting.
@@ -84,6 +101,24 @@ impl Memory {
     }
 }
 
+/// Somebody who reads evidence.
+struct Reader<'a>(&'a Memory);
+
+impl<'a> Reader<'a> {
+    fn begin(memory: &'a Memory) -> Self {
+        let mut kept = memory.kept();
+        kept.readers.0 += 1;
+        kept.readers.1 = kept.readers.1.max(kept.readers.0);
+        Self(memory)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.kept().readers.0 -= 1;
+    }
+}
+
 fn link(before: &str, sequence: u64, stream: &ServiceKey, position: u64, entry: &Entry) -> String {
     let text = serde_json::to_string(&(before, sequence, stream, position, entry)).unwrap_or_default();
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -117,10 +152,16 @@ impl Journal for Memory {
 
     fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>> {
         Box::pin(async move {
-            let kept = self.kept();
+            let mut kept = self.kept();
             let from = usize::try_from(sequence).unwrap_or(usize::MAX).min(kept.records.len());
-            Ok(kept.records[from..].iter().take(limit).cloned().collect())
+            let page: Vec<Record> = kept.records[from..].iter().take(limit).cloned().collect();
+            kept.read_of_all += page.len();
+            Ok(page)
         })
+    }
+
+    fn since(&self, sequence: u64) -> Streamed<'_, Result<Record, JournalError>> {
+        Box::pin(stream::once(self.after(sequence, usize::MAX)).map_ok(|page| stream::iter(page).map(Ok)).try_flatten())
     }
 
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>> {
@@ -133,6 +174,8 @@ impl Journal for Memory {
 
     fn evidence<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Batch>, JournalError>> {
         Box::pin(async move {
+            let _reader = Reader::begin(self);
+            tokio::task::yield_now().await;
             let kept = self.kept();
             Ok(kept.evidence.get(rollout).into_iter().flat_map(BTreeMap::values).cloned().collect())
         })

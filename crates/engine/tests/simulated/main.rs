@@ -6,6 +6,7 @@
 mod journal;
 mod laws;
 mod reach;
+mod reading;
 mod site;
 mod story;
 

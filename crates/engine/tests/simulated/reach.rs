@@ -9,6 +9,7 @@ use davy_ports::{
     Batch, Boxed, Cursor, Entry, Error, Journal, JournalError, LogLine, LogQuery, NoSignals, Order, Platform, Prepared,
     Record, Router, Streamed, Telemetry, Verified,
 };
+use futures_util::{TryStreamExt as _, stream};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -213,6 +214,11 @@ impl Journal for Reach {
         })
     }
 
+    fn since(&self, sequence: u64) -> Streamed<'_, Result<Record, JournalError>> {
+        let begun = async move { self.journal(|_| Ok(())).await.map(|()| self.world.journal.since(sequence)) };
+        Box::pin(stream::once(begun).try_flatten())
+    }
+
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>> {
         self.world.journal.streams()
     }
@@ -308,7 +314,7 @@ const POLL: Duration = Duration::from_millis(500);
 impl Telemetry for Reach {
     fn windows(&self, key: &ServiceKey, after: Option<Cursor>) -> Streamed<'static, Result<Window, Error>> {
         let begin = (self.world.clone(), key.clone(), after);
-        Box::pin(futures_util::stream::unfold(begin, |(world, key, after)| async move {
+        Box::pin(stream::unfold(begin, |(world, key, after)| async move {
             loop {
                 if let Some(window) = world.site(&key, |site, _| site.window(after.as_ref(), now())) {
                     let cursor = Cursor { boot: window.boot.clone(), sequence: window.sequence };

@@ -5,7 +5,8 @@ use davy_core::{
     rollout::{Batches, Cause, Event},
 };
 use davy_engine::store::{BatchesDigest, Store};
-use davy_ports::{Batch, Broken, Entry, Journal, JournalError, conformance};
+use davy_ports::{Batch, Broken, Entry, Journal, JournalError, Record, conformance};
+use futures_util::StreamExt as _;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
     collections::BTreeSet,
@@ -251,10 +252,10 @@ async fn found(path: &Path) -> Vec<Broken> {
     journal.verify().await.unwrap().broken
 }
 
-#[tokio::test]
-async fn every_change_behind_its_back_is_found_and_named() {
+/// What may be done to it behind its back, and which event shows it.
+fn changes() -> Vec<(String, u64)> {
     let third = "UPDATE event SET {} WHERE stream = 1 AND position = 3;";
-    let changes = [
+    vec![
         (third.replace("{}", "at = at + 1"), 3),
         (third.replace("{}", "by = 'eve'"), 3),
         (third.replace("{}", "rollout = NULL"), 3),
@@ -293,8 +294,12 @@ async fn every_change_behind_its_back_is_found_and_named() {
         ("UPDATE stream SET head = zeroblob(32) WHERE id = 1;".to_owned(), 5),
         ("UPDATE stream SET service = 'other' WHERE id = 1;".to_owned(), 1),
         ("DELETE FROM stream WHERE id = 1;".to_owned(), 1),
-    ];
-    for (change, position) in changes {
+    ]
+}
+
+#[tokio::test]
+async fn every_change_behind_its_back_is_found_and_named() {
+    for (change, position) in changes() {
         let folder = TempDir::new().unwrap();
         let path = file(&folder);
         written(&path).await;
@@ -308,6 +313,37 @@ async fn every_change_behind_its_back_is_found_and_named() {
         };
         assert!(broken.iter().any(named), "{change}\nshould be found at {position}: {broken:#?}");
     }
+}
+
+/// Reading on and on stops where reading each event by itself does, and for the same reason.
+#[tokio::test]
+async fn what_does_not_hold_is_read_no_further() {
+    let mut stopped = 0;
+    for (change, _) in changes() {
+        let folder = TempDir::new().unwrap();
+        let path = file(&folder);
+        written(&path).await;
+        tamper(&path, &change).await;
+        let journal = Store::open_read_only(&path).await.unwrap();
+        for from in 0..7 {
+            let (mut each, mut last) = (Vec::new(), from);
+            let why = loop {
+                match journal.after(last, 1).await {
+                    Ok(page) if page.is_empty() => break None,
+                    Ok(page) => each.extend(page),
+                    Err(error) => break Some(error.to_string()),
+                }
+                last = each.last().map_or(from, |record: &Record| record.sequence);
+            };
+            let mut since: Vec<_> = journal.since(from).collect().await;
+            let error = since.pop_if(|last| last.is_err()).and_then(Result::err);
+            assert_eq!(error.map(|error| error.to_string()), why, "{change}");
+            assert_eq!(since.into_iter().collect::<Result<Vec<_>, _>>().unwrap(), each, "{change}");
+            stopped += usize::from(why.is_some());
+        }
+        journal.close().await;
+    }
+    assert!(stopped > 20, "{stopped}");
 }
 
 /// Whatever byte of an event's row is changed on disk, it is found.

@@ -5,7 +5,7 @@ use davy_core::{
     Actor, Cell, Cohort, EnvironmentName, Failures, Generation, InstanceId, ReleaseId, Role, RolloutId, ServiceKey,
     ServiceName, Timestamp, Weight, Window, rollout::Event,
 };
-use futures_util::future::join_all;
+use futures_util::{TryStreamExt as _, future::join_all};
 
 /// Runs every law of a journal, each against a new and empty one from `make`.
 ///
@@ -207,6 +207,11 @@ async fn paging(journal: &impl Journal) {
             paged.extend(page);
         }
         assert_eq!(paged, all, "pages of {limit} give everything once, in order");
+    }
+    for from in [0, 1, 7, 14, 15, 16, u64::MAX] {
+        let since: Vec<Record> = journal.since(from).try_collect().await.expect("everything since then");
+        let later: Vec<Record> = all.iter().filter(|record| record.sequence > from).cloned().collect();
+        assert_eq!(since, later, "all after {from}, once, in order");
     }
     assert_eq!(journal.after(0, 0).await.expect("an empty page"), []);
     assert_eq!(journal.after(u64::MAX, 10).await.expect("after the end"), []);
