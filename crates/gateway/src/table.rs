@@ -157,11 +157,13 @@ impl Service {
         Some((instance.address, Under::new(counter.clone(), canary.traffic.clone())))
     }
 
-    /// Another healthy instance of the release of one that could not be reached.
+    /// Another instance of the release of one that could not be reached: a healthy one, else any, which may be back before its health
+    /// was looked at.
     pub(crate) fn another(&self, tried: &[SocketAddr], role: Role) -> Option<(SocketAddr, Arc<Counter>)> {
         let is_tried = |instance: &&Instance| tried.contains(&instance.address);
         let target = self.targets.iter().find(|target| target.instances.iter().any(|known| is_tried(&known)))?;
-        let other = target.instances.iter().find(|other| !is_tried(other) && other.healthy.load(Relaxed))?;
+        let others = || target.instances.iter().filter(|other| !is_tried(other));
+        let other = others().find(|other| other.healthy.load(Relaxed)).or_else(|| others().next())?;
         let counter = match (role, &other.apart) {
             (Role::Matched, Some(apart)) => &apart.matched,
             (Role::Mirrored, Some(apart)) => &apart.mirrored,

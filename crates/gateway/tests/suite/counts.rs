@@ -158,6 +158,29 @@ async fn one_unhealthy_instance_of_two_is_left_out_and_the_last_one_is_asked_all
 }
 
 #[tokio::test]
+async fn one_that_is_back_before_its_health_was_seen_is_asked_when_no_other_can_be_reached() {
+    let gateway = Gateway::start().await;
+    let (back, other) = (Instance::start("back").await, Instance::start("other").await);
+    back.healthy.store(false, Relaxed);
+    gateway.client.serve(&steady(1, &[&back, &other])).await.unwrap();
+    until("it is left out", || async {
+        let before = back.hits();
+        for _ in 0..4 {
+            gateway.get("/").await;
+        }
+        back.hits() == before
+    })
+    .await;
+    let mut after = steady(2, &[&back, &other]);
+    // Nobody listens there.
+    after.serve[0].instances[1].address = SocketAddr::from(([127, 0, 0, 1], 1));
+    gateway.client.serve(&after).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/").await, (StatusCode::OK, "back".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn requests_under_way_are_told_also_of_a_release_that_is_gone() {
     let gateway = Gateway::start().await;
     let (old, new) = (Instance::start("v1").await, Instance::start("v2").await);
