@@ -174,6 +174,9 @@ pub(crate) struct Up {
     /// How long the counts of a rollout are kept after its end: a duration, or `forever`. Events are kept
     #[arg(long, default_value = "90d", value_name = "TIME")]
     pub keep_evidence: String,
+    /// How long after its end the events of a rollout are packed, to take less room; read as before: a duration, or `never`
+    #[arg(long, default_value = "7d", value_name = "TIME")]
+    pub pack_after: String,
     /// The gateway is a unit or a container of its own: wait for it, never start one
     #[arg(long)]
     pub gateway_apart: bool,

@@ -12,6 +12,7 @@ mod gateway;
 mod home;
 mod load;
 mod output;
+mod packing;
 mod places;
 mod retention;
 mod server;

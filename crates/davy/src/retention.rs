@@ -54,6 +54,7 @@ impl Retention {
     ) -> Result<(), JournalError> {
         let before = self.0.map(|time| Timestamp(now().0.saturating_sub(time.0)));
         let over = before.map(|before| engine.ended_before(before)).unwrap_or_default();
+        let over: BTreeSet<RolloutId> = over.into_values().flatten().collect();
         let held = ledger.store().held().await?.into_iter();
         let due = held.filter(|(rollout, gone)| !told.contains(rollout) && (*gone || over.contains(rollout)));
         for (rollout, _) in due.take(SOME).collect::<Vec<_>>() {

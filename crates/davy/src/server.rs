@@ -5,6 +5,7 @@ use crate::{
     database::{self, Database},
     exit::{Exit, Failure},
     home::{Held, Home, OwnTls, Running},
+    packing::{Looked, Packing},
     places::Places,
     retention::Retention,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Base {
     pub api: Api,
     pub database: Database,
     retention: Retention,
+    packing: Packing,
     pub url: String,
     /// How it is reached from this machine by TLS.
     pub tls: Option<OwnTls>,
@@ -57,10 +59,11 @@ impl Base {
         api: Api,
         database: &database::Asked,
         retention: Retention,
+        packing: Packing,
     ) -> Result<Self, Failure> {
         let fresh = !home.data.exists();
         let data = home.data.clone();
-        let taken = Self::hold(home, api, database, retention, fresh).await;
+        let taken = Self::hold(home, api, database, (retention, packing), fresh).await;
         if taken.is_err() && fresh {
             // Nothing of a server that never ran is worth keeping.
             std::fs::remove_dir_all(data).ok();
@@ -72,7 +75,7 @@ impl Base {
         home: Home,
         api: Api,
         database: &database::Asked,
-        retention: Retention,
+        (retention, packing): (Retention, Packing),
         fresh: bool,
     ) -> Result<Self, Failure> {
         home.create()?;
@@ -86,7 +89,7 @@ impl Base {
         })?;
         let (url, tls) = api.url(listener.local_addr().context("ask for the API's address")?);
         let fresh = AtomicBool::new(fresh);
-        Ok(Self { home, api, database, retention, url, tls, token, listener, fresh, _lock: lock })
+        Ok(Self { home, api, database, retention, packing, url, tls, token, listener, fresh, _lock: lock })
     }
 
     /// From now on the folder has something in it that is worth keeping, whatever fails.
@@ -150,12 +153,13 @@ struct Keeping {
     signer: Arc<Signer>,
     ledger: Arc<Ledger>,
     retention: Retention,
+    packing: Packing,
 }
 
 impl Keeping {
     async fn house(&self, engine: &Engine) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut looked) = (BTreeSet::new(), Looked::new());
         loop {
             tick.tick().await;
             let before = Timestamp(now().0.saturating_sub(LATELY.0));
@@ -168,6 +172,9 @@ impl Keeping {
             }
             if let Err(error) = self.retention.look(engine, &self.ledger, &self.signer, &mut kept).await {
                 tracing::warn!(%error, "what evidence there is could not be read; it is tried again");
+            }
+            if let Err(error) = self.packing.look(engine, &self.journal, &mut looked).await {
+                tracing::warn!(%error, "events could not be packed; it is tried again");
             }
             self.checkpoint().await;
         }
@@ -210,7 +217,7 @@ impl Server {
         features: Option<Features>,
         telemetry: Option<Arc<dyn Telemetry>>,
     ) -> Result<Self, Failure> {
-        let Base { home, api, database, url, token, retention, .. } = &*base;
+        let Base { home, api, database, url, token, retention, packing, .. } = &*base;
         home.tell(&Running { process: std::process::id(), keeps: *retention })?;
         let ledger = Ledger::open(journal.clone()).await.map_err(|error| database.unread(&error))?;
         let ledger = Arc::new(ledger);
@@ -220,9 +227,14 @@ impl Server {
         }
         let given: Arc<dyn davy_ports::Vault> = vault.clone();
         let signer = Arc::new(Signer::open(&home.checkpoint_key(), &home.checkpoint_public())?);
-        let (vault_of, ledger_of) = (vault.clone(), ledger.clone());
-        let keeping =
-            Keeping { journal: journal.clone(), vault: vault_of, signer, ledger: ledger_of, retention: *retention };
+        let keeping = Keeping {
+            journal: journal.clone(),
+            vault: vault.clone(),
+            signer,
+            ledger: ledger.clone(),
+            retention: *retention,
+            packing: *packing,
+        };
         let told = journal.clone();
         let platform = Arc::new(places(home)?.with_vault(&given));
         let exe = std::env::current_exe().context("find the davy executable")?;
@@ -337,7 +349,7 @@ pub(crate) fn log() {
 
 #[cfg(test)]
 mod tests {
-    use super::{Api, Base, Home, Retention};
+    use super::{Api, Base, Home, Packing, Retention};
     use std::{fs, net::SocketAddr, path::Path};
 
     /// A server on a new folder whose journal cannot be opened; whether the folder is left.
@@ -348,7 +360,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let api = Api::at(SocketAddr::from(([127, 0, 0, 1], 0)));
-            let base = Base::take(home, api, &Default::default(), retention).await.expect("a free folder");
+            let base =
+                Base::take(home, api, &Default::default(), retention, Packing::NEVER).await.expect("a free folder");
             if has_run {
                 base.keep();
             }

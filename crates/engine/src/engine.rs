@@ -440,13 +440,16 @@ impl Engine {
         self.past.now().rollout(rollout).cloned().ok_or_else(|| EngineError::NoRollout(rollout.clone()))
     }
 
-    /// The rollouts that ended before a moment, of services whose journals can be read.
+    /// The rollouts that ended before a moment, of each service whose journal can be read.
     #[must_use]
-    pub fn ended_before(&self, at: Timestamp) -> BTreeSet<RolloutId> {
+    pub fn ended_before(&self, at: Timestamp) -> BTreeMap<ServiceKey, BTreeSet<RolloutId>> {
         let past = self.past.now();
         let over = past.of(None).filter(|summary| past.damage(&summary.key).is_none());
-        let over = over.filter(|summary| summary.ended.as_ref().is_some_and(|ended| ended.at < at));
-        over.map(|summary| summary.rollout.clone()).collect()
+        let mut ended: BTreeMap<ServiceKey, BTreeSet<RolloutId>> = BTreeMap::new();
+        for summary in over.filter(|summary| summary.ended.as_ref().is_some_and(|ended| ended.at < at)) {
+            ended.entry(summary.key.clone()).or_default().insert(summary.rollout.clone());
+        }
+        ended
     }
 
     /// The events of one rollout.

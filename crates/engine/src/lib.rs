@@ -10,6 +10,7 @@ mod evidence;
 #[doc(hidden)]
 pub mod fuzz;
 mod ledger;
+mod outline;
 mod past;
 mod rate;
 mod reconciler;

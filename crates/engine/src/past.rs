@@ -40,7 +40,7 @@ pub struct Summary {
 const RELEASES: usize = 10;
 
 /// Everything up to an event of the journal.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Past {
     sequence: u64,
     latest: Timestamp,
@@ -107,7 +107,7 @@ impl Known {
 }
 
 /// One service in one environment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Service {
     /// Where it stands.
     pub(crate) state: State,

@@ -23,8 +23,8 @@ pub trait Journal: Send + Sync {
     /// At most `limit` events of all streams after a sequence number, in order.
     fn after(&self, sequence: u64, limit: usize) -> Boxed<'_, Result<Vec<Record>, JournalError>>;
 
-    /// Every event of all streams after a sequence number, in order, one after the other: what is too much for a page. It ends with
-    /// the first error.
+    /// Every event of all streams after a sequence number that is not packed, in order, one after the other: enough to know where
+    /// every service stands and which rollouts it had, and too much for a page. It ends with the first error.
     fn since(&self, sequence: u64) -> Streamed<'_, Result<Record, JournalError>>;
 
     /// The names of all streams.
@@ -127,6 +127,9 @@ pub struct Verified {
     pub streams: u64,
     /// How many events.
     pub events: u64,
+    /// How many of them are packed.
+    #[serde(default)]
+    pub packed: u64,
     /// How many batches of evidence.
     pub batches: u64,
     /// Of how many rollouts the evidence was let go, by a deed that holds.

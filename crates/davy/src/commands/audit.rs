@@ -51,8 +51,12 @@ async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failu
             0 => String::new(),
             count => format!(" (that of {count} rollouts was let go)"),
         };
+        let packed = match found.packed {
+            0 => String::new(),
+            count => format!(" ({count} of them packed)"),
+        };
         let all = format!(
-            "{} streams, {} events, {} batches of evidence{let_go}, {} deeds, {} checkpoints{heads}",
+            "{} streams, {} events{packed}, {} batches of evidence{let_go}, {} deeds, {} checkpoints{heads}",
             found.streams, found.events, found.batches, found.deeds, found.checkpoints
         );
         match found.broken.len() {

@@ -7,6 +7,7 @@ use crate::{
     home::Home,
     load::Load,
     output,
+    packing::Packing,
     retention::Retention,
     server::{self, Base, Server},
     view,
@@ -96,7 +97,8 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     let home = Home::find(Some(&folder.0.join("data")))?;
     let blind: Option<Arc<dyn Telemetry>> = (asked.scenario == Scenario::Blind).then(|| Arc::new(Silent) as _);
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let base = Arc::new(Base::take(home, Api::at(any), &Default::default(), Retention::FOREVER).await?);
+    let base = Base::take(home, Api::at(any), &Default::default(), Retention::FOREVER, Packing::NEVER).await?;
+    let base = Arc::new(base);
     let journal = base.open().await?;
     let server = Server::start(base, journal, any, Some(Default::default()), blind).await?;
     let showing = async {

@@ -117,8 +117,13 @@ async fn journal(home: &Home) -> Vec<Finding> {
             } else {
                 String::new()
             };
-            let says =
-                format!("{} on disk{unused}; {} batches of evidence{since}{let_go}", size(room.bytes), found.batches);
+            let packed = if found.packed > 0 { format!(" ({} of them packed)", found.packed) } else { String::new() };
+            let says = format!(
+                "{} on disk{unused}; {} events{packed}, {} batches of evidence{since}{let_go}",
+                size(room.bytes),
+                found.events,
+                found.batches
+            );
             Finding { what: "size", well: true, says }
         }
     });

@@ -8,6 +8,7 @@ use crate::{
     exit::{DONE, Exit, Failure},
     home::{self, Held, Home, LastUp},
     output,
+    packing::Packing,
     retention::Retention,
     server::{self, Base, Server},
     servers,
@@ -33,7 +34,8 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         apart::gateway(&home).await?;
     }
     let retention = Retention::parse(&asked.keep_evidence)?;
-    let base = Arc::new(Base::take(home, api, &asked.database, retention).await?);
+    let packing = Packing::parse(&asked.pack_after)?;
+    let base = Arc::new(Base::take(home, api, &asked.database, retention, packing).await?);
     let mut starts = true;
     loop {
         let journal = match base.open().await {

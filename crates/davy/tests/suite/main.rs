@@ -16,6 +16,7 @@ mod killed;
 mod metrics;
 mod network;
 mod notify;
+mod packing;
 #[path = "../../../engine/tests/suite/server.rs"]
 #[expect(dead_code, reason = "the store's own tests use the rest")]
 mod postgres;

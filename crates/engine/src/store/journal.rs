@@ -7,7 +7,7 @@ use super::{
     explain::{explain, unavailable},
     group::{Group, Job},
     lease::{self, Bid, Bidder},
-    let_go,
+    let_go, packing,
     place::{self, Place},
     postgres::{self, Server},
     read,
@@ -22,7 +22,7 @@ use crate::deed::DeedRecord;
 use davy_core::{Actor, Pin, RolloutId, SecretName, ServiceKey, Timestamp, rollout::Batches};
 use davy_ports::{Batch, Boxed, Entry, Journal, JournalError, Mark as Told, Record, Streamed, Verified};
 use sqlx::ConnectOptions as _;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::sync::Mutex;
 
 /// A journal in one SQLite file, or in a database of a PostgreSQL server.
@@ -235,6 +235,16 @@ impl Store {
     /// As of every append.
     pub async fn remove(&self, rollout: &RolloutId) -> Result<(), JournalError> {
         Self::carried(let_go::remove(self.writer()?, self.place.clone(), rollout.clone())).await
+    }
+
+    /// Packs the events of those of these rollouts of a service, which are over, on which nothing rests any more; how many. They are
+    /// read as before, but by `since`.
+    ///
+    /// # Errors
+    /// When one does not hold: then it is left as it is, and so are those after it. As of every append.
+    pub async fn pack(&self, stream: &ServiceKey, over: &Arc<BTreeSet<RolloutId>>) -> Result<u64, JournalError> {
+        let on = (self.writer()?, self.readers.clone(), self.place.clone());
+        Self::carried(packing::pack(on, stream.clone(), over.clone())).await
     }
 
     /// How much room it takes.

@@ -3,7 +3,7 @@
 use super::{
     chain::{self, Fields, Hash, hex},
     evidence::{self, BatchesDigest},
-    let_go,
+    let_go, packed,
     place::Place,
     sql::{Pool, Row, sql},
 };
@@ -18,12 +18,13 @@ use std::collections::HashMap;
 const READ_EVENTS: &str = "read the journal";
 const READ_EVIDENCE: &str = "read evidence";
 
-/// An event, and the hash of the one before it in its stream. What is read is checked, so that nothing is decided on what was
-/// changed behind the journal's back.
+/// An event that is not packed, and the hash of the one before it in its stream. What is read is checked, so that
+/// nothing is decided on what was changed behind the journal's back.
 macro_rules! events {
     ($which:literal) => {
         concat!(
-            "SELECT e.sequence, e.position, e.at, e.by, e.rollout, e.event, e.hash, s.environment, s.service, p.hash \
+            "SELECT e.sequence, e.position, e.at, e.by, e.rollout, e.event, e.hash, s.environment, s.service, \
+             COALESCE(p.hash, (SELECT r.hash FROM run r WHERE r.stream = e.stream AND r.until = e.position - 1)) \
              FROM event e JOIN stream s ON s.id = e.stream \
              LEFT JOIN event p ON p.stream = e.stream AND p.position = e.position - 1 ",
             $which
@@ -47,7 +48,39 @@ pub(super) async fn stream(
         .fetch_all(pool)
         .await
         .map_err(|error| place.explain(READ_EVENTS, &error))?;
+    let records = rows.iter().map(|row| joined(row, place)).collect::<Result<_, _>>()?;
+    // In this order: what is packed in between is found twice, not missed.
+    Ok(merged(records, packed::stream(pool, place, key, after).await?))
+}
+
+/// What is not packed of a stream after a position, so many at most.
+pub(super) async fn outline_of(
+    pool: &Pool,
+    place: &Place,
+    key: &ServiceKey,
+    after: u64,
+    limit: i64,
+) -> Result<Vec<Record>, JournalError> {
+    let rows =
+        sql(events!("WHERE s.environment = $1 AND s.service = $2 AND e.position > $3 ORDER BY e.position LIMIT $4"))
+            .bind(key.environment.as_str())
+            .bind(key.service.as_str())
+            .bind(after.cast_signed())
+            .bind(limit)
+            .fetch_all(pool)
+            .await
+            .map_err(|error| place.explain(READ_EVENTS, &error))?;
     rows.iter().map(|row| joined(row, place)).collect()
+}
+
+/// Puts what is packed between what is not.
+fn merged(mut records: Vec<Record>, packed: Vec<Record>) -> Vec<Record> {
+    if !packed.is_empty() {
+        records.extend(packed);
+        records.sort_by_key(|record| record.sequence);
+        records.dedup_by_key(|record| record.sequence);
+    }
+    records
 }
 
 /// Every event of a rollout.
@@ -57,11 +90,35 @@ pub(super) async fn rollout(pool: &Pool, place: &Place, rollout: &RolloutId) -> 
         .fetch_all(pool)
         .await
         .map_err(|error| place.explain(READ_EVENTS, &error))?;
-    rows.iter().map(|row| joined(row, place)).collect()
+    let records = rows.iter().map(|row| joined(row, place)).collect::<Result<_, _>>()?;
+    Ok(merged(records, packed::rollout(pool, place, rollout).await?))
 }
 
 /// Events of all streams after a sequence number.
 pub(super) async fn after(
+    pool: &Pool,
+    place: &Place,
+    sequence: u64,
+    limit: usize,
+) -> Result<Vec<Record>, JournalError> {
+    let records = outline(pool, place, sequence, limit).await?;
+    let follows = |(record, number): (&Record, u64)| record.sequence == number;
+    if records.iter().zip(sequence.saturating_add(1)..).all(follows) {
+        return Ok(records);
+    }
+    // Numbers have no gaps: the page is these, wherever they are.
+    let until = sequence.saturating_add(limit as u64);
+    let packed = packed::between(pool, place, sequence, until).await?;
+    if packed.is_empty() {
+        return Ok(records);
+    }
+    let mut page = merged(records, packed);
+    page.retain(|record| record.sequence <= until);
+    Ok(page)
+}
+
+/// What is not packed of all streams after a sequence number.
+pub(super) async fn outline(
     pool: &Pool,
     place: &Place,
     sequence: u64,
@@ -83,8 +140,8 @@ pub(super) async fn after(
 /// So many events are read at once when all are.
 const PAGE: i64 = 1_000;
 
-/// Every event of all streams after a sequence number, a page at a time. The hash before each is carried along its stream, so
-/// only for a stream's first one is it looked for.
+/// Every event of all streams after a sequence number that is not packed, a page at a time. The hash before each is carried along
+/// its stream, or is that of what is packed before it; only for a stream's first one is it looked for.
 pub(super) fn since(pool: &Pool, place: &Place, sequence: u64) -> Streamed<'static, Result<Record, JournalError>> {
     // No number is above what a database can hold.
     let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
@@ -116,8 +173,9 @@ struct End {
 impl Reading {
     /// The next events up to the first that does not hold, and whether there may be more.
     async fn page(&mut self) -> Result<(Vec<Result<Record, JournalError>>, bool), JournalError> {
-        let rows = sql("SELECT sequence, position, at, by, rollout, event, hash, stream FROM event \
-             WHERE sequence > $1 ORDER BY sequence LIMIT $2")
+        let rows = sql("SELECT e.sequence, e.position, e.at, e.by, e.rollout, e.event, e.hash, e.stream, \
+             (SELECT r.hash FROM run r WHERE r.stream = e.stream AND r.until = e.position - 1) \
+             FROM event e WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2")
         .bind(self.sequence)
         .bind(PAGE)
         .fetch_all(&self.pool)
@@ -141,15 +199,20 @@ impl Reading {
         let number = |index: usize| row.try_get::<i64>(index).map_err(|e| self.place.explain(READ_EVENTS, &e));
         let (sequence, previous, id) = (number(0)?, number(1)?.wrapping_sub(1), number(7)?);
         self.sequence = sequence;
+        let packed: Option<&[u8]> = row.try_get(8).map_err(|e| self.place.explain(READ_EVENTS, &e))?;
+        let mut known = self.ends.remove(&id);
+        if let (Some(end), Some(Ok(hash))) = (&mut known, packed.map(Hash::try_from)) {
+            (end.position, end.hash) = (previous, hash);
+        }
         let follows = |end: &End| end.position == previous;
-        let mut end = match self.ends.remove(&id).filter(follows) {
+        let mut end = match known.filter(follows) {
             Some(end) => end,
             None => match self.end(id, previous).await? {
                 Some(end) => end,
                 None => return Ok(None),
             },
         };
-        let record = record(row, end.stream.clone(), &mut end.hash, &self.place)?;
+        let record = record(row, &end.stream, &mut end.hash, &self.place)?;
         end.position = record.position.cast_signed();
         self.ends.insert(id, end);
         Ok(Some(record))
@@ -158,7 +221,8 @@ impl Reading {
     /// Where a stream stood at an event; none where it is not listed.
     async fn end(&self, id: i64, position: i64) -> Result<Option<End>, JournalError> {
         let failed = |error: sqlx::Error| self.place.explain(READ_EVENTS, &error);
-        let found = sql("SELECT s.environment, s.service, p.hash FROM stream s \
+        let found = sql("SELECT s.environment, s.service, \
+             COALESCE(p.hash, (SELECT r.hash FROM run r WHERE r.stream = s.id AND r.until = $2)) FROM stream s \
              LEFT JOIN event p ON p.stream = s.id AND p.position = $2 WHERE s.id = $1")
         .bind(id)
         .bind(position)
@@ -179,7 +243,7 @@ fn joined(row: &Row, place: &Place) -> Result<Record, JournalError> {
     let stream = key(row.try_get(7).map_err(failed)?, row.try_get(8).map_err(failed)?)?;
     let position = row.try_get::<i64>(1).map_err(failed)?.cast_unsigned();
     let mut hash = before(&stream, position, row.try_get(9).map_err(failed)?)?;
-    record(row, stream, &mut hash, place)
+    record(row, &stream, &mut hash, place)
 }
 
 /// The hash before an event, from what is stored of the one before it.
@@ -201,7 +265,7 @@ fn damaged(stream: &ServiceKey, position: u64, what: &str) -> JournalError {
 }
 
 /// Reads an event that follows one with this hash, which becomes its own.
-fn record(row: &Row, stream: ServiceKey, hash: &mut Hash, place: &Place) -> Result<Record, JournalError> {
+fn record(row: &Row, stream: &ServiceKey, hash: &mut Hash, place: &Place) -> Result<Record, JournalError> {
     let failed = |error: sqlx::Error| place.explain(READ_EVENTS, &error);
     let number = |index: usize| row.try_get::<i64>(index).map(i64::cast_unsigned).map_err(failed);
     let (sequence, position, at) = (number(0)?, number(1)?, number(2)?);
@@ -211,19 +275,24 @@ fn record(row: &Row, stream: ServiceKey, hash: &mut Hash, place: &Place) -> Resu
     let fields = Fields { sequence, position, at, by: &by, rollout: rollout.as_deref(), event: text };
     *hash = chain::link(hash, &fields);
     if *hash != stored {
-        return Err(damaged(&stream, position, "is not what was written: its hash differs"));
+        return Err(damaged(stream, position, "is not what was written: its hash differs"));
     }
-    // It is what was written: a later version wrote it.
-    let event = serde_json::from_str::<Event>(text).map_err(|error| JournalError::Damaged {
+    made(stream, &fields, hash)
+}
+
+/// The record of an event that is known to be what was written: one that cannot be read was written by a later version.
+pub(super) fn made(stream: &ServiceKey, fields: &Fields<'_>, hash: &[u8]) -> Result<Record, JournalError> {
+    let Fields { sequence, position, at, by, rollout, event } = *fields;
+    let event = serde_json::from_str::<Event>(event).map_err(|error| JournalError::Damaged {
         why: format!(
             "event {position} of {stream} is unknown to this version ({error}); run the version that wrote it"
         ),
     })?;
     let entry = Entry { at: Timestamp(at), by: Actor::new(by), rollout: rollout.map(RolloutId::new), event };
-    Ok(Record { sequence, stream, position, entry, hash: hex(stored) })
+    Ok(Record { sequence, stream: stream.clone(), position, entry, hash: hex(hash) })
 }
 
-fn key(environment: String, service: String) -> Result<ServiceKey, JournalError> {
+pub(super) fn key(environment: String, service: String) -> Result<ServiceKey, JournalError> {
     let damaged = |error: davy_core::InvalidName| JournalError::Damaged {
         why: format!("a stream has a name that none can have: {error}; see what `davy audit verify` finds"),
     };

@@ -7,6 +7,7 @@ use super::{
     explain::unavailable,
     given::{Numbered, given},
     journal::{Slot, Writer},
+    packed,
     place::Place,
     sql::{Connection, sql},
     write::Turn,
@@ -98,8 +99,8 @@ pub(super) async fn look(
     let failed = |error: sqlx::Error| place.explain(tried, &error);
     let last = given(connection, Numbered::Events).await.map_err(failed)?;
     if let Some(Mark { sequence, hash }) = seen {
-        let there =
-            *sequence <= last && (kept || at(connection, *sequence).await.map_err(failed)?.as_ref() == Some(hash));
+        let there = *sequence <= last
+            && (kept || at(place, connection, *sequence).await.map_err(failed)?.as_ref() == Some(hash));
         if !there {
             let (place, seen) = (place.to_string(), *sequence);
             return Err(JournalError::Older { place, seen, ends_at: last });
@@ -108,11 +109,15 @@ pub(super) async fn look(
             return Ok(Some(Mark { sequence: last, hash: hash.clone() }));
         }
     }
-    let hash = at(connection, last).await.map_err(failed)?;
+    let hash = at(place, connection, last).await.map_err(failed)?;
     Ok(hash.map(|hash| Mark { sequence: last, hash }))
 }
 
-async fn at(connection: &mut Connection, sequence: u64) -> Result<Option<String>, sqlx::Error> {
-    let row = sql("SELECT hash FROM event WHERE sequence = $1").bind(sequence.cast_signed()).fetch_optional(connection);
-    row.await?.map(|row| Ok(hex(row.try_get(0)?))).transpose()
+async fn at(place: &Place, connection: &mut Connection, sequence: u64) -> Result<Option<String>, sqlx::Error> {
+    let row = sql("SELECT hash FROM event WHERE sequence = $1").bind(sequence.cast_signed());
+    match row.fetch_optional(&mut *connection).await? {
+        Some(row) => Ok(Some(hex(row.try_get(0)?))),
+        // A server that comes back after long finds what it saw last packed.
+        None => packed::hash_at(connection, place, sequence).await,
+    }
 }

@@ -1,7 +1,8 @@
 //! Checking that nothing was changed, removed or moved: every hash is computed again from what is stored.
 //!
 //! Rows are read from the tables and not through an index, in the order in which they were appended; that the two
-//! agree is SQLite's own check, which runs first (PostgreSQL's is `pg_amcheck`).
+//! agree is SQLite's own check, which runs first (PostgreSQL's is `pg_amcheck`). What is packed takes its place among them: a chain
+//! is computed again over all of its events.
 
 use super::{
     chain::{self, Fields, Hash, hex},
@@ -9,12 +10,16 @@ use super::{
     evidence::{self, BatchesDigest},
     given::{Numbered, given_then},
     let_go::Gone,
+    pack::{self, Packed},
     sql::{Pool, Row, Snapshot, sql},
 };
 use davy_core::rollout::{Batches, Cause, Event};
 use davy_ports::{Broken, Verified};
 use futures_util::TryStreamExt as _;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// What one pass over a snapshot finds.
 pub(super) async fn verify(pool: &Pool, trust: &Trust) -> Result<Verified, sqlx::Error> {
@@ -25,13 +30,13 @@ pub(super) async fn verify(pool: &Pool, trust: &Trust) -> Result<Verified, sqlx:
     let mut expected = Expected::read(&mut snapshot, trust, &mut broken).await?;
     let claims = events(&mut snapshot, &mut chains, &mut expected, &mut broken).await?;
     let (deeds, gone) = expected.deeds(&mut snapshot, trust, &mut broken).await?;
-    let (streams, events) = ends(&chains, &mut broken);
+    let (streams, events, packed) = ends(&chains, &mut broken);
     gone.compare(&mut snapshot, &mut broken).await?;
     let batches = proofs(&mut snapshot, claims, &gone, &mut broken).await?;
     snapshot.end().await?;
     let checkpoints = expected.checkpoints;
     expected.end(&mut broken);
-    Ok(Verified { streams, events, batches, let_go: gone.count(), deeds, checkpoints, broken })
+    Ok(Verified { streams, events, packed, batches, let_go: gone.count(), deeds, checkpoints, broken })
 }
 
 /// A stream's chain as far as it was followed.
@@ -41,6 +46,10 @@ struct Chain {
     listed: Option<(u64, Vec<u8>)>,
     position: u64,
     hash: Hash,
+    /// How many of its events are packed.
+    packed: u64,
+    /// Whether the last one is, and the hash that is kept of its end was not seen yet.
+    open: bool,
 }
 
 /// The evidence that a verdict names.
@@ -80,11 +89,22 @@ async fn chains(snapshot: &mut Snapshot) -> Result<BTreeMap<i64, Chain>, sqlx::E
                 listed: Some((row.try_get::<i64>(3)?.cast_unsigned(), row.try_get(4)?)),
                 position: 0,
                 hash: chain::seed(environment, service),
+                packed: 0,
+                open: false,
             };
             Ok((row.try_get(0)?, chain))
         })
         .collect()
 }
+
+/// Events, packs and the ends of what is packed, which are told apart by their third column: a position, nothing, the opposite of
+/// one. Packs come by their first event, before their ends.
+const SQLITE: &str = "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event NOT INDEXED \
+     UNION ALL SELECT first, stream, 0, 0, '', rollout, '', bytes FROM pack NOT INDEXED \
+     UNION ALL SELECT sequence, stream, -until, 0, '', NULL, '', hash FROM run ORDER BY 1, 3 DESC";
+const POSTGRES: &str = "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event \
+     UNION ALL SELECT first, stream, 0, 0, '', rollout, '', bytes FROM pack \
+     UNION ALL SELECT sequence, stream, -until, 0, '', NULL, '', hash FROM run ORDER BY 1, 3 DESC";
 
 /// Follows every chain through all events, in order.
 async fn events(
@@ -93,77 +113,166 @@ async fn events(
     expected: &mut Expected,
     broken: &mut Vec<Broken>,
 ) -> Result<HashMap<String, Vec<Claim>>, sqlx::Error> {
-    let mut claims: HashMap<String, Vec<Claim>> = HashMap::new();
-    let mut sequence = 0;
-    let text = snapshot.either(
-        "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event NOT INDEXED ORDER BY sequence",
-        "SELECT sequence, stream, position, at, by, rollout, event, hash FROM event ORDER BY sequence",
-    );
+    let mut following =
+        Following { chains, expected, broken, claims: HashMap::new(), waiting: BTreeMap::new(), last: 0 };
+    let text = snapshot.either(SQLITE, POSTGRES);
     let mut rows = sql(text).fetch(snapshot);
     while let Some(row) = rows.try_next().await? {
-        let id: i64 = row.try_get(1)?;
-        let chain = chains.entry(id).or_insert_with(|| Chain {
-            name: format!("stream {id}, which is not listed"),
-            listed: None,
-            position: 0,
-            hash: Hash::default(),
-        });
-        let before = sequence;
-        sequence = row.try_get::<i64>(0)?.cast_unsigned();
-        follow(&row, chain, before, broken, &mut claims)?;
-        let position = row.try_get::<i64>(2)?.cast_unsigned();
-        expected.event(&chain.name, position, row.try_get(7)?, broken);
+        following.row(&row)?;
     }
+    following.packed_until(u64::MAX);
     drop(rows);
+    let Following { claims, last, .. } = following;
     let given = given_then(snapshot, Numbered::Events).await?;
-    if given != sequence {
-        let why = format!("{given} sequence numbers were given, but the last event has number {sequence}");
+    if given != last {
+        let why = format!("{given} sequence numbers were given, but the last event has number {last}");
         broken.push(Broken { stream: "the file".to_owned(), position: 0, why });
     }
     Ok(claims)
 }
 
+/// All chains on the way through all events.
+struct Following<'a> {
+    chains: &'a mut BTreeMap<i64, Chain>,
+    expected: &'a mut Expected,
+    broken: &'a mut Vec<Broken>,
+    claims: HashMap<String, Vec<Claim>>,
+    /// Packed events, with their stream and their rollout, until it is their turn.
+    waiting: BTreeMap<u64, (i64, Arc<str>, Packed)>,
+    /// The last sequence number.
+    last: u64,
+}
+
+impl Following<'_> {
+    fn row(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+        let (sequence, stream) = (row.try_get::<i64>(0)?.cast_unsigned(), row.try_get::<i64>(1)?);
+        let (rollout, bytes): (Option<&str>, &[u8]) = (row.try_get(5)?, row.try_get(7)?);
+        match row.try_get::<i64>(2)? {
+            0 => self.pack(stream, rollout.unwrap_or_default(), bytes),
+            until @ ..0 => self.end(stream, sequence, until.unsigned_abs(), bytes),
+            position => {
+                self.packed_until(sequence.saturating_sub(1));
+                let (position, at) = (position.cast_unsigned(), row.try_get::<i64>(3)?.cast_unsigned());
+                let (by, event) = (row.try_get(4)?, row.try_get(6)?);
+                self.event(stream, &Fields { sequence, position, at, by, rollout, event }, Some(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn chain(&mut self, stream: i64) -> &mut Chain {
+        self.chains.entry(stream).or_insert_with(|| Chain {
+            name: format!("stream {stream}, which is not listed"),
+            listed: None,
+            position: 0,
+            hash: Hash::default(),
+            packed: 0,
+            open: false,
+        })
+    }
+
+    fn found(&mut self, stream: i64, position: u64, why: String) {
+        let stream = self.chain(stream).name.clone();
+        self.broken.push(Broken { stream, position, why });
+    }
+
+    /// Opens a pack: its events come in their turn.
+    fn pack(&mut self, stream: i64, rollout: &str, bytes: &[u8]) {
+        let events = match pack::unpack(bytes) {
+            Ok(events) => events,
+            Err(why) => {
+                return self.found(stream, 0, format!("what was packed of rollout {rollout} cannot be read: {why}"));
+            }
+        };
+        let rollout: Arc<str> = rollout.into();
+        for event in events {
+            let (sequence, position) = (event.sequence, event.position);
+            if let Some((stream, ..)) = self.waiting.insert(sequence, (stream, rollout.clone(), event)) {
+                self.found(stream, position, format!("sequence number {sequence} is packed twice"));
+            }
+        }
+    }
+
+    /// Follows what is packed up to a sequence number.
+    fn packed_until(&mut self, sequence: u64) {
+        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= sequence) {
+            let (stream, rollout, Packed { sequence, position, at, by, event }) = first.remove();
+            let fields = Fields { sequence, position, at, by: &by, rollout: Some(&rollout), event: &event };
+            self.event(stream, &fields, None);
+        }
+    }
+
+    /// Compares the hash that is kept of the end of what is packed with what it was computed to be.
+    fn end(&mut self, stream: i64, sequence: u64, until: u64, hash: &[u8]) {
+        self.packed_until(sequence);
+        let chain = self.chain(stream);
+        let why = match (chain.position == until && chain.open, chain.hash == hash) {
+            (true, true) => None,
+            (true, false) => {
+                Some(format!("what is packed was changed: its hash is {}, {} is kept", hex(&chain.hash), hex(hash)))
+            }
+            (false, _) => Some(format!("events up to {until} were packed, and are not there")),
+        };
+        chain.open = false;
+        chain.hash = hash.try_into().unwrap_or(chain.hash);
+        if let Some(why) = why {
+            self.found(stream, until, why);
+        }
+    }
+
+    /// Follows one event; of one that is packed no hash is stored.
+    fn event(&mut self, stream: i64, fields: &Fields<'_>, stored: Option<&[u8]>) {
+        let before = std::mem::replace(&mut self.last, fields.sequence);
+        let chain = self.chain(stream);
+        if stored.is_none() {
+            chain.packed += 1;
+        } else if std::mem::take(&mut chain.open) {
+            let (position, why) =
+                (chain.position, "it is packed, and the hash that was kept of it is not there".to_owned());
+            self.found(stream, position, why);
+        }
+        let chain = self.chain(stream);
+        chain.open = stored.is_none();
+        let (name, hash) = (chain.name.clone(), chain::link(&chain.hash, fields));
+        follow(fields, (hash, stored), (&name, chain.position, before), self.broken, &mut self.claims);
+        let chain = self.chain(stream);
+        chain.position = fields.position;
+        // Goes on from what is stored, so that one change is reported once and not for every event after it.
+        chain.hash = stored.and_then(|stored| stored.try_into().ok()).unwrap_or(hash);
+        let hash = chain.hash;
+        self.expected.event(&name, fields.position, stored.unwrap_or(&hash), self.broken);
+    }
+}
+
+/// Checks one event: its numbers, its hash, and what can be computed of what it says.
 fn follow(
-    row: &Row,
-    chain: &mut Chain,
-    before: u64,
+    Fields { sequence, position, rollout, event, .. }: &Fields<'_>,
+    (hash, stored): (Hash, Option<&[u8]>),
+    (name, after, before): (&str, u64, u64),
     broken: &mut Vec<Broken>,
     claims: &mut HashMap<String, Vec<Claim>>,
-) -> Result<(), sqlx::Error> {
-    let sequence = row.try_get::<i64>(0)?.cast_unsigned();
-    let position = row.try_get::<i64>(2)?.cast_unsigned();
-    let rollout: Option<&str> = row.try_get(5)?;
-    let text: &str = row.try_get(6)?;
-    let stored: &[u8] = row.try_get(7)?;
-    let mut found = |position: u64, why: String| broken.push(Broken { stream: chain.name.clone(), position, why });
-    if sequence != before + 1 {
+) {
+    let position = *position;
+    let mut found = |position: u64, why: String| broken.push(Broken { stream: name.to_owned(), position, why });
+    if *sequence != before.saturating_add(1) {
         found(position, format!("sequence number {sequence} follows {before}: what was between is missing"));
     }
-    match chain.position + 1 {
+    match after.saturating_add(1) {
         next if next == position => {}
         next if next < position => found(next, format!("event {next} is missing: {position} follows {}", next - 1)),
         next => found(position, format!("event {position} is out of order: {next} should follow")),
     }
-    let fields = Fields {
-        sequence,
-        position,
-        at: row.try_get::<i64>(3)?.cast_unsigned(),
-        by: row.try_get(4)?,
-        rollout,
-        event: text,
-    };
-    let hash = chain::link(&chain.hash, &fields);
-    if hash != stored {
+    if let Some(stored) = stored.filter(|stored| hash != *stored) {
         let (hash, stored) = (hex(&hash), hex(stored));
         found(position, format!("the event or the one before it was changed: its hash is {hash}, {stored} is stored"));
     }
-    match serde_json::from_str::<Event>(text) {
+    match serde_json::from_str::<Event>(event) {
         Err(error) => found(position, format!("the event cannot be read: {error}")),
         Ok(Event::VerdictReached { batches: Some(batches), .. }) => match rollout {
             None => found(position, "the verdict names evidence but no rollout".to_owned()),
             Some(rollout) => {
-                let claim = Claim { stream: chain.name.clone(), position, batches };
-                claims.entry(rollout.to_owned()).or_default().push(claim);
+                let claim = Claim { stream: name.to_owned(), position, batches };
+                claims.entry((*rollout).to_owned()).or_default().push(claim);
             }
         },
         Ok(Event::Reverted { cause: Some(Cause::Guard { cut, recomputed, .. }), .. }) => {
@@ -175,22 +284,22 @@ fn follow(
         }
         Ok(_) => {}
     }
-    chain.position = position;
-    // Goes on from what is stored, so that one change is reported once and not for every event after it.
-    chain.hash = stored.try_into().unwrap_or(hash);
-    Ok(())
 }
 
-/// Whether every chain ends where it should; how many streams and events there are.
-fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64) {
-    let mut events = 0;
+/// Whether every chain ends where it should; how many streams and events there are, and how many of these are packed.
+fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64, u64) {
+    let (mut events, mut packed) = (0_u64, 0);
     for chain in chains.values() {
         let mut found = |position: u64, why: String| broken.push(Broken { stream: chain.name.clone(), position, why });
-        events += chain.position;
+        events = chain.position.saturating_add(events);
+        packed += chain.packed;
+        if chain.open {
+            found(chain.position, "the last event is packed, and the hash that was kept of it is not there".to_owned());
+        }
         match &chain.listed {
             None => found(0, "it has events but is not listed".to_owned()),
             Some((count, _)) if *count != chain.position => {
-                let (last, next) = (chain.position, chain.position + 1);
+                let (last, next) = (chain.position, chain.position.saturating_add(1));
                 found(next, format!("the stream ends at event {last}, but {count} were appended"));
             }
             Some((_, head)) if head.as_slice() != chain.hash => {
@@ -199,7 +308,7 @@ fn ends(chains: &BTreeMap<i64, Chain>, broken: &mut Vec<Broken>) -> (u64, u64) {
             Some(_) => {}
         }
     }
-    (chains.len() as u64, events)
+    (chains.len() as u64, events, packed)
 }
 
 /// Digests all evidence again and compares it with what verdicts name; how many batches there are.

@@ -1,5 +1,5 @@
-//! `benches/million`: a journal of a million events, and what it costs to begin with it, to add to it, to read and to check it, and
-//! to let evidence go.
+//! `benches/million`: a journal of a million events, and what it costs to begin with it, to add to it, to read and to check it, to
+//! let evidence go, and to pack it; and what it costs then.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its figures")]
 
@@ -17,6 +17,7 @@ use davy_engine::{
 };
 use davy_ports::{Batch, Entry, Journal as _};
 use std::{
+    collections::BTreeSet,
     path::Path,
     process::{Command, ExitCode},
     sync::Arc,
@@ -178,6 +179,49 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1000.0
 }
 
+/// In a process of its own: how long reading the past takes a processor, what is held then, and how many rollouts there are.
+fn past_of(path: &Path) -> [f64; 3] {
+    let exe = std::env::current_exe().expect("this");
+    let read = Command::new(exe).arg("read").arg(path).output().expect("it runs");
+    let said = String::from_utf8_lossy(&read.stdout).into_owned();
+    let said: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    said.try_into().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read.stderr)))
+}
+
+/// What of its file a journal needs, in MiB.
+async fn size_of(journal: &Store) -> f64 {
+    let room = journal.room().await.expect("it is read");
+    #[expect(clippy::cast_precision_loss, reason = "shown")]
+    let size = (room.bytes - room.unused) as f64 / f64::from(1 << 20);
+    size
+}
+
+/// Packs all that is over, while somebody appends; how long it took, and the longest append meanwhile.
+async fn packed(journal: &Store, services: u64, mut position: u64, entry: &Entry) -> (f64, Duration) {
+    let mut past = Past::default();
+    past.read(journal).await.expect("it is read");
+    let ended = past.of(None).filter(|summary| summary.ended.is_some());
+    let over: Arc<BTreeSet<RolloutId>> = Arc::new(ended.map(|summary| summary.rollout.clone()).collect());
+    let began = Instant::now();
+    let packing = {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            for service in 0..services {
+                journal.pack(&key(service), &over).await.expect("it is packed");
+            }
+        })
+    };
+    let mut longest = Duration::ZERO;
+    while !packing.is_finished() {
+        let began = Instant::now();
+        journal.append(&key(services + 1), position, std::slice::from_ref(entry)).await.expect("it is written");
+        longest = longest.max(began.elapsed());
+        position += 1;
+    }
+    packing.await.expect("it ends");
+    (began.elapsed().as_secs_f64(), longest)
+}
+
 async fn whole(events: u64, services: u64) -> bool {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("journal.db");
@@ -187,11 +231,7 @@ async fn whole(events: u64, services: u64) -> bool {
     println!("filled in {:.0} s", began.elapsed().as_secs_f64());
     journal.close().await;
 
-    let exe = std::env::current_exe().expect("this");
-    let read = Command::new(exe).arg("read").arg(&path).output().expect("it runs");
-    let said = String::from_utf8_lossy(&read.stdout).into_owned();
-    let said: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [seconds, memory, rollouts] = said.as_slice() else { panic!("{}", String::from_utf8_lossy(&read.stderr)) };
+    let [seconds, memory, rollouts] = past_of(&path);
 
     let journal = Store::open(&path).await.expect("it opens");
     let before = worked();
@@ -217,7 +257,7 @@ async fn whole(events: u64, services: u64) -> bool {
         pages.push(began.elapsed());
         well &= page.len() == 200;
     }
-    let room = journal.room().await.expect("it is read");
+    let size = size_of(&journal).await;
 
     let signer = Signer::open(&KeyFile::own(folder.path().join("key")), &folder.path().join("pub")).expect("a key");
     let hour = RolloutId::new("r-hour");
@@ -238,17 +278,32 @@ async fn whole(events: u64, services: u64) -> bool {
     removing.await.expect("it ends").expect("it is removed");
     let let_go = began.elapsed().as_secs_f64();
 
-    #[expect(clippy::cast_precision_loss, reason = "shown")]
-    let size = room.bytes as f64 / f64::from(1 << 20);
+    let (packing, waited) = packed(&journal, services, position, &entry).await;
+    let smaller = size_of(&journal).await;
+    let before = worked();
+    let found = journal.verify_with(&Trust::default()).await.expect("it is read");
+    let verified_packed = worked() - before;
+    println!("{} of {} events are packed, {} broken", found.packed, found.events, found.broken.len());
+    well &= found.broken.is_empty() && found.packed * 2 > events;
+    journal.close().await;
+    let [seconds_packed, memory_packed, rollouts_packed] = past_of(&path);
+    well &= rollouts_packed >= rollouts;
+
     let figures = [
-        figure("the past is read, by a processor in", *seconds, "s", 30.0),
-        figure("memory that it takes", *memory, "MiB", 150.0),
+        figure("the past is read, by a processor in", seconds, "s", 30.0),
+        figure("memory that it takes", memory, "MiB", 150.0),
         figure("an append, median", median(appends), "ms", 50.0),
         figure("a page of 200 events, median", median(pages), "ms", 20.0),
         figure("everything verified, by a processor in", verified, "s", 40.0),
         figure("size on disk", size, "MiB", 2_000.0),
         figure("an hour's evidence let go", let_go, "s", 10.0),
         figure("the longest append meanwhile", longest.as_secs_f64() * 1000.0, "ms", 1_000.0),
+        figure("everything that is over packed", packing, "s", 600.0),
+        figure("the longest append meanwhile", waited.as_secs_f64() * 1000.0, "ms", 1_000.0),
+        figure("then: size that is used", smaller, "MiB", 0.5 * size),
+        figure("then: the past is read, by a processor in", seconds_packed, "s", 0.5 * seconds),
+        figure("then: memory that it takes", memory_packed, "MiB", 150.0),
+        figure("then: everything verified, by a processor in", verified_packed, "s", 40.0),
     ];
     well && figures.iter().all(|well| *well)
 }

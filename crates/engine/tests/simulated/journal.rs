@@ -200,6 +200,7 @@ impl Journal for Memory {
             Ok(Verified {
                 streams: kept.streams.len() as u64,
                 events: kept.records.len() as u64,
+                packed: 0,
                 batches: kept.evidence.values().map(|batches| batches.len() as u64).sum(),
                 let_go: 0,
                 deeds: 0,

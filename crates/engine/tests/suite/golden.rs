@@ -25,18 +25,20 @@ use std::{
 use tempfile::TempDir;
 
 /// One of each format, the first first.
-const SQLITE: [&str; 5] = [
+const SQLITE: [&str; 6] = [
     include_str!("golden/sqlite_1.sql"),
     include_str!("golden/sqlite_2.sql"),
     include_str!("golden/sqlite_3.sql"),
     include_str!("golden/sqlite_4.sql"),
     include_str!("golden/sqlite_5.sql"),
+    include_str!("golden/sqlite_6.sql"),
 ];
-const POSTGRES: [&str; 4] = [
+const POSTGRES: [&str; 5] = [
     include_str!("golden/postgres_1.sql"),
     include_str!("golden/postgres_2.sql"),
     include_str!("golden/postgres_3.sql"),
     include_str!("golden/postgres_4.sql"),
+    include_str!("golden/postgres_5.sql"),
 ];
 
 const ROLLOUTS: [(&str, Option<Outcome>, &str); 5] = [
@@ -74,6 +76,8 @@ async fn holds(journal: &Store, dump: &str) {
     for (name, count) in counts.into_iter().chain([("checkpoints", found.checkpoints), ("let go", found.let_go)]) {
         assert_eq!(count, number(dump, name), "{name}");
     }
+    // Before the formats that know it, nothing was.
+    assert_eq!(found.packed, told(dump, "packed").map_or(0, |count| count.parse().unwrap()));
 
     let mut past = Past::default();
     past.read(journal).await.unwrap();
@@ -111,9 +115,12 @@ async fn holds(journal: &Store, dump: &str) {
     let let_go = journal.let_go(&own, &rollout("r-good"), Timestamp(2), &Actor::new("davy")).await.unwrap();
     assert!(let_go.is_some(), "what older versions stored can be let go");
     journal.remove(&rollout("r-good")).await.unwrap();
+    let over = Arc::new(["r-first", "r-bad", "r-good", "r-ended"].map(rollout).into());
+    assert!(journal.pack(&key, &over).await.unwrap() > 0, "and packed");
     journal.checkpoint(&own, Timestamp(3)).await.unwrap().unwrap();
     let after = journal.verify_with(&trust).await.unwrap();
     assert_eq!((after.broken, after.events, after.let_go), (vec![], found.events + 1, found.let_go + 1));
+    assert!(after.packed > found.packed);
 }
 
 async fn raw(path: &Path) -> sqlx::SqliteConnection {
@@ -223,6 +230,7 @@ async fn lived(journal: Store, folder: &Path) -> String {
     journal.mark(&Mark { lane: Some(lane), sequence: 5 }).await.unwrap();
     journal.let_go(&signer, &rollout("r-bad"), at, &by).await.unwrap().unwrap();
     journal.remove(&rollout("r-bad")).await.unwrap();
+    assert_eq!(journal.pack(&world.key, &Arc::new([rollout("r-bad")].into())).await.unwrap(), 1);
 
     let head = journal.checkpoint(&signer, at).await.unwrap().unwrap();
     let found = journal.verify_with(&Trust::default()).await.unwrap();
@@ -232,6 +240,7 @@ async fn lived(journal: Store, folder: &Path) -> String {
         ("deeds", found.deeds.to_string()),
         ("checkpoints", found.checkpoints.to_string()),
         ("let go", found.let_go.to_string()),
+        ("packed", found.packed.to_string()),
         ("marks", journal.marks().await.unwrap().len().to_string()),
         ("head", head.to_string()),
     ];

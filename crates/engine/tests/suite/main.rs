@@ -3,6 +3,7 @@
 mod checkpoint;
 mod golden;
 mod group;
+mod packing;
 mod past;
 mod postgres;
 mod report;
