@@ -102,3 +102,17 @@ pub(super) fn hex(hash: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
     hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+
+/// What was written so.
+pub(super) fn unhex(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    let pairs = text.as_bytes().chunks_exact(2);
+    if text.len() != 2 * hash.len() {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(pairs) {
+        let digit = |half: u8| char::from(half).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(hash)
+}

@@ -11,7 +11,7 @@ use super::{
     write::{Failure, Turn},
 };
 use crate::outline::{self, Outline};
-use davy_core::{RolloutId, ServiceKey, rollout::Event};
+use davy_core::{RolloutId, ServiceKey};
 use davy_ports::{JournalError, Record};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -113,7 +113,7 @@ async fn pack_in(connection: &mut Connection, key: &ServiceKey, rollout: &Rollou
     for row in &rows {
         let number = |index: usize| row.try_get::<i64>(index).map(i64::cast_unsigned);
         let text: &str = row.try_get(5)?;
-        let event: Event = serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+        let event = read::event(text).map_err(|error| damaged(error.to_string()))?;
         if outline::stays(&event) {
             continue;
         }

@@ -11,9 +11,11 @@ use davy_core::{
     Actor, EnvironmentName, RolloutId, ServiceKey, ServiceName, Timestamp,
     rollout::{Batches, Event},
 };
+use davy_judge::Verdict;
 use davy_ports::{Batch, Entry, JournalError, Record, Streamed};
 use futures_util::{TryStreamExt as _, stream};
-use std::collections::HashMap;
+use serde::Deserialize;
+use std::{borrow::Cow, collections::HashMap};
 
 const READ_EVENTS: &str = "read the journal";
 const READ_EVIDENCE: &str = "read evidence";
@@ -138,7 +140,16 @@ pub(super) async fn outline(
 }
 
 /// So many events are read at once when all are.
-const PAGE: i64 = 1_000;
+const PAGE: i64 = 250;
+
+/// A page as one value, with the hash of what is packed before an event: each field as a value of its own, handed from thread to
+/// thread, would cost more than to read it.
+const SQLITE_PAGE: &str = "SELECT json_group_array(json_array(sequence, position, at, by, rollout, event, \
+     lower(hex(hash)), stream, (SELECT lower(hex(r.hash)) FROM run r WHERE r.stream = page.stream AND r.until = page.position - 1))) \
+     FROM (SELECT * FROM event WHERE sequence > $1 ORDER BY sequence LIMIT $2) page";
+const POSTGRES_PAGE: &str = "SELECT json_agg(json_build_array(sequence, position, at, by, rollout, event, \
+     encode(hash, 'hex'), stream, (SELECT encode(r.hash, 'hex') FROM run r WHERE r.stream = page.stream AND r.until = page.position - 1)))::text \
+     FROM (SELECT * FROM event WHERE sequence > $1 ORDER BY sequence LIMIT $2) page";
 
 /// Every event of all streams after a sequence number that is not packed, a page at a time. The hash before each is carried along
 /// its stream, or is that of what is packed before it; only for a stream's first one is it looked for.
@@ -173,17 +184,17 @@ struct End {
 impl Reading {
     /// The next events up to the first that does not hold, and whether there may be more.
     async fn page(&mut self) -> Result<(Vec<Result<Record, JournalError>>, bool), JournalError> {
-        let rows = sql("SELECT e.sequence, e.position, e.at, e.by, e.rollout, e.event, e.hash, e.stream, \
-             (SELECT r.hash FROM run r WHERE r.stream = e.stream AND r.until = e.position - 1) \
-             FROM event e WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2")
-        .bind(self.sequence)
-        .bind(PAGE)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.place.explain(READ_EVENTS, &error))?;
-        let mut page = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match self.next(row).await {
+        let failed = |error: sqlx::Error| self.place.explain(READ_EVENTS, &error);
+        let text = self.pool.either(SQLITE_PAGE, POSTGRES_PAGE);
+        let row = sql(text).bind(self.sequence).bind(PAGE).fetch_one(&self.pool).await.map_err(failed)?;
+        let listed = row.try_get::<Option<&str>>(0).map_err(failed)?.unwrap_or("[]");
+        let mut listed: Vec<Listed<'_>> = serde_json::from_str(listed)
+            .map_err(|error| JournalError::Damaged { why: format!("events cannot be listed: {error}") })?;
+        listed.sort_by_key(|event| event.0);
+        let more = listed.len() == usize::try_from(PAGE).unwrap_or_default();
+        let mut page = Vec::with_capacity(listed.len());
+        for event in listed {
+            match self.next(event).await {
                 Ok(record) => page.extend(record.map(Ok)),
                 Err(error) => {
                     page.push(Err(error));
@@ -191,17 +202,16 @@ impl Reading {
                 }
             }
         }
-        Ok((page, rows.len() == usize::try_from(PAGE).unwrap_or_default()))
+        Ok((page, more))
     }
 
-    /// The record of a row; none where the stream is not listed.
-    async fn next(&mut self, row: &Row) -> Result<Option<Record>, JournalError> {
-        let number = |index: usize| row.try_get::<i64>(index).map_err(|e| self.place.explain(READ_EVENTS, &e));
-        let (sequence, previous, id) = (number(0)?, number(1)?.wrapping_sub(1), number(7)?);
+    /// The next record; none where the stream is not listed.
+    async fn next(&mut self, event: Listed<'_>) -> Result<Option<Record>, JournalError> {
+        let Listed(sequence, position, at, by, rollout, event, stored, id, packed) = event;
+        let previous = position.wrapping_sub(1);
         self.sequence = sequence;
-        let packed: Option<&[u8]> = row.try_get(8).map_err(|e| self.place.explain(READ_EVENTS, &e))?;
         let mut known = self.ends.remove(&id);
-        if let (Some(end), Some(Ok(hash))) = (&mut known, packed.map(Hash::try_from)) {
+        if let (Some(end), Some(hash)) = (&mut known, packed.and_then(|packed| chain::unhex(&packed.0))) {
             (end.position, end.hash) = (previous, hash);
         }
         let follows = |end: &End| end.position == previous;
@@ -212,8 +222,18 @@ impl Reading {
                 None => return Ok(None),
             },
         };
-        let record = record(row, &end.stream, &mut end.hash, &self.place)?;
-        end.position = record.position.cast_signed();
+        end.position = position;
+        let fields = Fields {
+            sequence: sequence.cast_unsigned(),
+            position: position.cast_unsigned(),
+            at: at.cast_unsigned(),
+            by: &by.0,
+            rollout: rollout.as_ref().map(|rollout| &*rollout.0),
+            event: &event.0,
+        };
+        end.hash = chain::link(&end.hash, &fields);
+        let stored = chain::unhex(&stored.0).unwrap_or_default();
+        let record = checked(&end.stream, &fields, &end.hash, &stored)?;
         self.ends.insert(id, end);
         Ok(Some(record))
     }
@@ -236,6 +256,25 @@ impl Reading {
         Ok(Some(End { stream, position, hash }))
     }
 }
+
+/// What a page lists of an event: its number, position and time, who caused it, its rollout, itself, its hash, the number of its stream,
+/// and the hash of what is packed before it.
+#[derive(Deserialize)]
+struct Listed<'a>(
+    i64,
+    i64,
+    i64,
+    #[serde(borrow)] Text<'a>,
+    #[serde(borrow)] Option<Text<'a>>,
+    #[serde(borrow)] Text<'a>,
+    #[serde(borrow)] Text<'a>,
+    i64,
+    #[serde(borrow)] Option<Text<'a>>,
+);
+
+/// A text that is copied only where it was escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// An event that was read with its stream's name and the hash before it.
 fn joined(row: &Row, place: &Place) -> Result<Record, JournalError> {
@@ -274,22 +313,45 @@ fn record(row: &Row, stream: &ServiceKey, hash: &mut Hash, place: &Place) -> Res
     let stored: &[u8] = row.try_get(6).map_err(failed)?;
     let fields = Fields { sequence, position, at, by: &by, rollout: rollout.as_deref(), event: text };
     *hash = chain::link(hash, &fields);
+    checked(stream, &fields, hash, stored)
+}
+
+/// The record of an event whose hash is to be the one that is stored.
+fn checked(stream: &ServiceKey, fields: &Fields<'_>, hash: &Hash, stored: &[u8]) -> Result<Record, JournalError> {
     if *hash != stored {
-        return Err(damaged(stream, position, "is not what was written: its hash differs"));
+        return Err(damaged(stream, fields.position, "is not what was written: its hash differs"));
     }
-    made(stream, &fields, hash)
+    made(stream, fields, hash)
 }
 
 /// The record of an event that is known to be what was written: one that cannot be read was written by a later version.
 pub(super) fn made(stream: &ServiceKey, fields: &Fields<'_>, hash: &[u8]) -> Result<Record, JournalError> {
     let Fields { sequence, position, at, by, rollout, event } = *fields;
-    let event = serde_json::from_str::<Event>(event).map_err(|error| JournalError::Damaged {
+    let event = self::event(event).map_err(|error| JournalError::Damaged {
         why: format!(
             "event {position} of {stream} is unknown to this version ({error}); run the version that wrote it"
         ),
     })?;
     let entry = Entry { at: Timestamp(at), by: Actor::new(by), rollout: rollout.map(RolloutId::new), event };
     Ok(Record { sequence, stream: stream.clone(), position, entry, hash: hex(hash) })
+}
+
+/// How most of what the journal holds begins.
+const VERDICT: &str = r#"{"type":"verdict-reached","#;
+
+/// Reads an event. By its tag alone it would first become a tree of values; verdicts, three quarters of all that is stored, are
+/// told by how they begin.
+pub(super) fn event(text: &str) -> serde_json::Result<Event> {
+    #[derive(Deserialize)]
+    struct Reached {
+        verdict: Box<Verdict>,
+        batches: Option<Batches>,
+    }
+    if !text.starts_with(VERDICT) {
+        return serde_json::from_str(text);
+    }
+    let Reached { verdict, batches } = serde_json::from_str(text)?;
+    Ok(Event::VerdictReached { verdict, batches })
 }
 
 pub(super) fn key(environment: String, service: String) -> Result<ServiceKey, JournalError> {
@@ -362,4 +424,30 @@ pub(super) async fn batches(
         digest.add_digest(rollout.as_str(), number, &stored);
     }
     Ok(digest.batches().filter(|batches| batches.last == last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a verdict begins with only says how it is read, not what.
+    #[test]
+    fn a_verdict_is_read_as_its_tag_says() {
+        let judge = davy_judge::Judge::new(davy_judge::Policy::default()).unwrap();
+        for batches in [None, Some(Batches { first: 1, last: 3, digest: "d".to_owned() })] {
+            let reached = Event::VerdictReached { verdict: Box::new(judge.verdict()), batches };
+            let text = serde_json::to_string(&reached).unwrap();
+            assert!(text.starts_with(VERDICT), "{text}");
+            let later = text.replacen(VERDICT, &format!(r#"{VERDICT}"later":[1],"#), 1);
+            let without = text.replace(r#","batches":null"#, "");
+
+            for text in
+                [text.clone(), later, without, "{\"type\":\"promoted\"}".to_owned(), text.replace("epoch", "epok")]
+            {
+                let tagged = serde_json::from_str::<Event>(&text).ok();
+                assert_eq!(event(&text).ok(), tagged, "{text}");
+            }
+            assert_eq!(event(&text).ok(), Some(reached));
+        }
+    }
 }

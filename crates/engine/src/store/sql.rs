@@ -50,6 +50,14 @@ impl Connection {
 }
 
 impl Pool {
+    /// The text for the one or for the other.
+    pub(super) const fn either(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+
     /// Tables are read as they are, not through their indexes.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, sqlx::Error> {
         Ok(match self {

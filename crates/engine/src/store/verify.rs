@@ -11,6 +11,7 @@ use super::{
     given::{Numbered, given_then},
     let_go::Gone,
     pack::{self, Packed},
+    read,
     sql::{Pool, Row, Snapshot, sql},
 };
 use davy_core::rollout::{Batches, Cause, Event};
@@ -266,7 +267,7 @@ fn follow(
         let (hash, stored) = (hex(&hash), hex(stored));
         found(position, format!("the event or the one before it was changed: its hash is {hash}, {stored} is stored"));
     }
-    match serde_json::from_str::<Event>(event) {
+    match read::event(event) {
         Err(error) => found(position, format!("the event cannot be read: {error}")),
         Ok(Event::VerdictReached { batches: Some(batches), .. }) => match rollout {
             None => found(position, "the verdict names evidence but no rollout".to_owned()),

@@ -8,10 +8,11 @@ use super::{
     journal::{Slot, Writer},
     let_go,
     place::{Begun, PATIENCE, Place},
+    read,
     seen::{self, Mark},
     sql::{Connection, sql},
 };
-use davy_core::{RolloutId, ServiceKey, rollout::Event};
+use davy_core::{RolloutId, ServiceKey};
 use davy_ports::{Entry, JournalError, Record};
 use std::time::Duration;
 use tokio::{
@@ -31,7 +32,7 @@ impl NewEvent {
         let refused = |what: String| JournalError::Damaged { why: format!("nothing was appended: {what}") };
         let text = serde_json::to_string(&entry.event)
             .map_err(|error| refused(format!("the event cannot be written: {error}")))?;
-        match serde_json::from_str::<Event>(&text) {
+        match read::event(&text) {
             Ok(event) if event == entry.event => Ok(Self { entry: entry.clone(), text }),
             Ok(_) => Err(refused(format!("the event would be read as another one: {text}"))),
             Err(error) => Err(refused(format!("the event could not be read again ({error}): {text}"))),

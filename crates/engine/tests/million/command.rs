@@ -293,7 +293,7 @@ async fn whole(events: u64, services: u64) -> bool {
     well &= rollouts_packed >= rollouts;
 
     let figures = [
-        figure("the past is read, by a processor in", seconds, "s", 30.0),
+        figure("the past is read, by a processor in", seconds, "s", 10.0),
         figure("memory that it takes", memory, "MiB", 150.0),
         figure("an append, median", median(appends), "ms", 50.0),
         figure("a page of 200 events, median", median(pages), "ms", 20.0),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 /// More than are read at once.
-const EVENTS: usize = 2_500;
+const EVENTS: usize = 1_000;
 
 fn key(service: usize) -> ServiceKey {
     ServiceKey {
@@ -150,7 +150,7 @@ async fn holds(journal: &Store, seed: u64) {
         assert_eq!(whole.of(Some(&key(service))).collect::<Vec<_>>(), own, "seed {seed}");
     }
 
-    for from in [0, 1, 999, 1_000, 1_001, histories.dice.usize(0..EVENTS), all.len() - 1, all.len()] {
+    for from in [0, 1, 249, 250, 251, histories.dice.usize(0..EVENTS), all.len() - 1, all.len()] {
         let since: Vec<Record> = journal.since(from as u64).try_collect().await.unwrap();
         assert!(since == all[from..], "seed {seed}: everything after {from}, in order");
         assert!(journal.after(from as u64, usize::MAX).await.unwrap() == since, "seed {seed}: the same in one page");
@@ -159,7 +159,7 @@ async fn holds(journal: &Store, seed: u64) {
 
 #[tokio::test]
 async fn what_is_read_in_parts_is_what_is_read_at_once() {
-    for seed in 0..5 {
+    for seed in 0..4 {
         let folder = TempDir::new().unwrap();
         holds(&Store::open(&folder.path().join("journal.db")).await.unwrap(), seed).await;
     }
