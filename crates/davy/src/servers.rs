@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 /// Between two looks of one that waits.
@@ -32,7 +33,7 @@ struct Reach {
 
 /// The time in which this server works. The lease is held beside whatever else it does, from the moment that it is taken.
 pub(crate) struct Term {
-    since: Option<Timestamp>,
+    since: Option<(Timestamp, Instant)>,
     lost: watch::Receiver<bool>,
     end: oneshot::Sender<bool>,
     holding: JoinHandle<()>,
@@ -156,8 +157,8 @@ impl Term {
         Self { since, lost, end, holding }
     }
 
-    /// When it began, by the clock of the database's server, if it has one.
-    pub(crate) const fn since(&self) -> Option<Timestamp> {
+    /// When it began, by the clock of the database's server, and when that was heard; if it has one.
+    pub(crate) const fn since(&self) -> Option<(Timestamp, Instant)> {
         self.since
     }
 

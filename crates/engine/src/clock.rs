@@ -28,10 +28,11 @@ pub(crate) fn not_before(at: Timestamp) {
     AHEAD.fetch_add(at.since(now()).0.cast_signed(), Relaxed);
 }
 
-/// Goes by another clock, which says that it is `at`: servers on one database share the database's, whatever their own say.
+/// Goes by another clock, which said `at` when it was heard: servers on one database share the database's, whatever their own say.
 /// Before anything is decided.
-pub fn go_by(at: Timestamp) {
-    AHEAD.fetch_add(at.0.cast_signed().saturating_sub(now().0.cast_signed()), Relaxed);
+pub fn go_by((at, heard): (Timestamp, Instant)) {
+    let since = Millis(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
+    AHEAD.fetch_add(at.plus(since).0.cast_signed().saturating_sub(now().0.cast_signed()), Relaxed);
 }
 
 /// The wall clock, which may jump: for what is told to others, such as when a token expires.
@@ -42,8 +43,9 @@ pub(crate) fn wall() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{go_by, not_before, now};
+    use super::{Instant, go_by, not_before, now};
     use davy_core::{Millis, Timestamp};
+    use std::time::Duration;
 
     #[test]
     fn it_goes_on_from_what_has_happened_and_never_back() {
@@ -53,8 +55,11 @@ mod tests {
         assert!(after >= ahead && after < ahead.plus(Millis::seconds(600)));
         not_before(Timestamp(1));
         assert!(now() >= after);
-        go_by(Timestamp(5_000));
+        go_by((Timestamp(5_000), Instant::now()));
         let other = now();
         assert!(other >= Timestamp(5_000) && other < Timestamp(605_000), "also one that is behind");
+        let heard = Instant::now().checked_sub(Duration::from_secs(10)).expect("the machine runs for longer");
+        go_by((Timestamp(5_000), heard));
+        assert!(now() >= Timestamp(15_000), "what has passed since it was heard counts");
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use davy_core::Timestamp;
 use davy_ports::JournalError;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a lease holds, in the words of SQL, from its last renewal.
 const TERM: &str = "UPDATE lease SET until = clock_timestamp() + interval '3 seconds' WHERE token = $1";
@@ -47,7 +48,7 @@ pub struct Lease {
     place: Place,
     token: i64,
     connection: Option<Connection>,
-    since: Option<Timestamp>,
+    since: Option<(Timestamp, Instant)>,
 }
 
 /// What the row says.
@@ -57,7 +58,7 @@ struct Standing {
     reach: String,
     folder: String,
     stopped: bool,
-    now: Timestamp,
+    now: (Timestamp, Instant),
 }
 
 const STANDING: &str = "SELECT token, until > clock_timestamp(), reach, folder, stopped, \
@@ -98,7 +99,10 @@ pub(super) async fn bid(writer: Writer, readers: Pool, place: Place, bidder: Bid
 }
 
 /// Inside a transaction that has the writers' lock: whoever had the lease before writes nothing after it.
-async fn take(connection: &mut Connection, bidder: &Bidder) -> Result<Result<(i64, Timestamp), Bid>, Failure> {
+async fn take(
+    connection: &mut Connection,
+    bidder: &Bidder,
+) -> Result<Result<(i64, (Timestamp, Instant)), Bid>, Failure> {
     let standing = standing(&sql(STANDING).fetch_one(&mut *connection).await?)?;
     if let Some(answer) = standing.answer(bidder) {
         return Ok(Err(answer));
@@ -122,7 +126,7 @@ fn standing(row: &super::sql::Row) -> Result<Standing, sqlx::Error> {
         reach: row.try_get(2)?,
         folder: row.try_get(3)?,
         stopped: row.try_get(4)?,
-        now: Timestamp(row.try_get::<i64>(5)?.cast_unsigned()),
+        now: (Timestamp(row.try_get::<i64>(5)?.cast_unsigned()), Instant::now()),
     })
 }
 
@@ -133,9 +137,9 @@ impl Lease {
         self.token
     }
 
-    /// When it began, by the clock of the database's server; none for a file.
+    /// When it began, by the clock of the database's server, and when that was heard; none for a file.
     #[must_use]
-    pub const fn since(&self) -> Option<Timestamp> {
+    pub const fn since(&self) -> Option<(Timestamp, Instant)> {
         self.since
     }
 
