@@ -535,12 +535,12 @@ impl Judge {
         (rate > 0.0).then(|| requests as f64 / rate)
     }
 
-    /// How many a second, over the last minute at this weight.
+    /// How many a second, over the last minute at this weight; none where no time has passed.
     fn per_second(&self, of: impl Fn(&Traffic) -> u64) -> Option<f64> {
         let (first, last) = (self.recent.front()?, self.recent.back()?);
         let seen = self.recent.iter().fold(0, |sum: u64, block| sum.saturating_add(of(block)));
         let elapsed_ms = last.to_ms.saturating_sub(first.from_ms);
-        Some(seen as f64 * 1_000.0 / elapsed_ms as f64)
+        (elapsed_ms > 0).then(|| seen as f64 * 1_000.0 / elapsed_ms as f64)
     }
 }
 
