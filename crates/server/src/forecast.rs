@@ -9,7 +9,8 @@ use davy_engine::{Deploy, Engine};
 /// repair must not wait for traffic.
 pub(crate) async fn check(engine: &Engine, deploy: &Deploy) -> Result<Vec<String>, Problem> {
     let Deploy { key, workload, policy, .. } = deploy;
-    let Some(old) = engine.service(key).and_then(|live| live.state.stable).map(|stable| stable.workload.replicas)
+    let Some(old) =
+        engine.service(key).and_then(|live| live.state.stable.as_ref().map(|stable| stable.workload.replicas))
     else {
         return Ok(Vec::new());
     };

@@ -99,7 +99,8 @@ pub(crate) struct Reconciler {
     key: ServiceKey,
     ports: Ports,
     past: Arc<Known>,
-    state: State,
+    /// Shared with whoever looks: most looks change nothing.
+    state: Arc<State>,
     position: u64,
     sequence: u64,
     /// Of the last decision: none is dated before it.
@@ -165,7 +166,7 @@ impl Reconciler {
             key,
             ports,
             past,
-            state,
+            state: Arc::new(state),
             position,
             sequence,
             decided: Timestamp(0),

@@ -10,6 +10,7 @@ use davy_core::{
     rollout::{Outcome, Phase, Sight, State},
 };
 use davy_judge::Verdict;
+use std::sync::Arc;
 
 /// A service as it was last seen.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Live {
     /// Which service.
     pub key: ServiceKey,
     /// Where it stands.
-    pub state: State,
+    pub state: Arc<State>,
     /// The instances last seen.
     pub instances: Vec<Instance>,
     /// What the router serves, when it could be asked.
@@ -43,7 +44,7 @@ impl Live {
     pub(crate) fn unseen(key: ServiceKey, state: State, sequence: u64) -> Self {
         Self {
             key,
-            state,
+            state: Arc::new(state),
             instances: Vec::new(),
             serving: None,
             unseen: Some("not looked at yet".to_owned()),

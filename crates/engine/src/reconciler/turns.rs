@@ -8,7 +8,11 @@ use davy_core::{
     rollout::{Effect, Event, Input, Refusal, step},
 };
 use davy_ports::{Entry, Error, Order, Record, Retry};
-use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinHandle},
@@ -159,7 +163,7 @@ impl Reconciler {
         // Whoever asks for the past finds it without the journal.
         records.iter().for_each(|record| self.past.now().add(record));
         for Record { position, sequence, entry, .. } in records {
-            self.state.apply(entry.at, &entry.event);
+            Arc::make_mut(&mut self.state).apply(entry.at, &entry.event);
             (self.position, self.sequence) = (position, sequence);
             events.push(entry.event);
         }

@@ -229,7 +229,7 @@ async fn at_rest(world: &World, controller: &Controller, key: &ServiceKey, withi
         if let Some(state) = state
             && laws::at_rest(world, key, &state).is_empty()
         {
-            return Some(state);
+            return Some(Arc::unwrap_or_clone(state));
         }
     }
     None
