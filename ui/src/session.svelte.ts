@@ -1,0 +1,51 @@
+// Who is signed in.
+
+import { get, Problem, signedOut, tell } from "./api/client.ts";
+import type { Session, Way } from "./api/types.ts";
+import { live } from "./live/live.svelte.ts";
+
+class SignedIn {
+  /** `undefined` until it is known. */
+  who = $state.raw<Session | null | undefined>(undefined);
+  /** Why nobody is signed in any more, when somebody was. */
+  ended = $state(false);
+  trouble = $state.raw<unknown>(null);
+
+  constructor() {
+    const out = () => {
+      if (this.who) this.ended = true;
+      this.who = null;
+      live.stop(false);
+    };
+    signedOut.addEventListener("out", out);
+    live.onOut = out;
+  }
+
+  async look(): Promise<void> {
+    try {
+      this.who = await get<Session>("/api/session");
+      this.trouble = null;
+    } catch (error) {
+      if (error instanceof Problem && error.status === 401) this.who = null;
+      else this.trouble = error;
+    }
+  }
+
+  async with(secret: { code: string } | { token: string }): Promise<void> {
+    this.who = await tell<Session>("/api/session", secret);
+    this.ended = false;
+  }
+
+  async out(): Promise<void> {
+    await tell<void>("/api/session", null, { method: "DELETE" });
+    live.stop(true);
+    this.ended = false;
+    this.who = null;
+  }
+
+  async ways(): Promise<Way[]> {
+    return (await get<{ ways: Way[] }>("/api/session/ways")).ways;
+  }
+}
+
+export const session = new SignedIn();
