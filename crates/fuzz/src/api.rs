@@ -79,7 +79,9 @@ impl House {
         let Answer { status, kind, body } = &answer;
         let told = || format!("{line}\n{status} {}", String::from_utf8_lossy(body));
         assert!(*status < 500, "{}", told());
-        if kind.contains("json") && !kind.contains("ndjson") {
+        // It asks for the head alone.
+        assert!(method != "HEAD" || body.is_empty(), "{}", told());
+        if method != "HEAD" && kind.contains("json") && !kind.contains("ndjson") {
             let value: serde_json::Value =
                 serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {}", told()));
             if kind == "application/problem+json" {
