@@ -90,7 +90,7 @@ impl Client {
             let asking = async {
                 let response = self.open(Method::GET, &path, Bytes::new()).await?;
                 let next = response.headers().get(header::LINK).and_then(|link| following(link.to_str().ok()?));
-                Ok((self.read::<Vec<T>>(response).await?, next))
+                Ok::<_, Failure>((self.read::<Vec<T>>(response).await?, next))
             };
             let (page, following) = tokio::time::timeout(ANSWER, asking).await.map_err(late)??;
             all.extend(page);
