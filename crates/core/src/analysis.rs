@@ -14,6 +14,7 @@ const HARDLY_A_LIMIT: f64 = 0.9;
 
 /// The judge's settings. What a rollout of an earlier version did not say stays absent: it is judged again as it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Analysis {
     /// The chance of rolling a healthy canary back, at most, over the whole rollout.
     pub alpha: f64,
@@ -55,6 +56,7 @@ const fn one() -> u32 {
 
 /// So many of the canary's requests may take longer than this, and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LatencyLimit {
     /// The percentile as it was written: 50, 90, 95, 99 or 99.9.
     pub percentile: f64,
@@ -73,6 +75,8 @@ impl LatencyLimit {
 
 /// A count of failures of a count of trials, both counters of the service's own instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MetricNamed))]
 pub struct Metric {
     /// Its name, a-z, 0-9 and -.
     pub name: String,
@@ -84,6 +88,7 @@ pub struct Metric {
 
 /// Where metrics are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MetricSource {
     /// The address of a Prometheus server: `http://HOST:PORT`, perhaps with a path.
     pub prometheus: String,

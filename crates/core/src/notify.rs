@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt};
 
 /// One receiver, and what it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Channel {
     /// Who.
     pub to: Receiver,
@@ -15,6 +16,7 @@ pub struct Channel {
 
 /// Who is told, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Receiver {
     /// Slack's incoming webhook, whose address is a secret.
@@ -34,6 +36,7 @@ pub enum Receiver {
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Address {
     /// As it stands in the file.
@@ -44,6 +47,7 @@ pub enum Address {
 
 /// What somebody may want to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Occasion {
     /// A rollout begins.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A strategy, and what is waited for in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(try_from = "crate::earlier::AnyPolicy")]
 pub struct Policy {
     /// How the new release takes over.
@@ -30,6 +31,7 @@ pub struct Policy {
 
 /// What happens when a step's deadline passes without proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDeadline {
     /// Wait for a person.

@@ -13,6 +13,7 @@ pub struct Source {
 
 /// How a version of a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(try_from = "crate::earlier::AnyWorkload")]
 pub struct Workload {
     /// What an instance is.
@@ -32,6 +33,7 @@ pub struct Workload {
 
 /// What an instance is: it says which places can run it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Run {
     /// A process on this machine.
@@ -42,6 +44,7 @@ pub enum Run {
 
 /// A program and its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Process {
     /// The words to execute, no shell; only `$PORT` and keys of `env` are substituted.
     pub command: Vec<String>,
@@ -51,6 +54,7 @@ pub struct Process {
 
 /// An image, and what its containers are given and may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Container {
     /// The image as the file names it; the release's digest says which it was.
     pub image: String,
@@ -116,6 +120,7 @@ impl Run {
 
 /// An HTTP request that a healthy instance answers with 200 to 399.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HealthCheck {
     /// The path asked for; `None` when accepting a connection is all that is known.
     pub path: Option<String>,
@@ -127,6 +132,7 @@ pub struct HealthCheck {
 
 /// Which requests belong to a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Route {
     /// The `Host` without a port, lower case; every host when absent.
     pub host: Option<String>,
@@ -136,6 +142,7 @@ pub struct Route {
 
 /// Immutable: a workload, the digest of what it runs and the digest of its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Release {
     /// Its name; the same service, artifact and configuration give the same.
     pub id: ReleaseId,
@@ -169,12 +176,15 @@ impl Release {
 
 /// One running copy of a release, as its platform sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = InstanceSeen))]
 pub struct Instance {
     /// Its name.
     pub id: InstanceId,
     /// What it runs.
     pub release: ReleaseId,
     /// Where it listens.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address: SocketAddr,
     /// Whether it can serve.
     pub health: Health,
@@ -186,6 +196,7 @@ pub struct Instance {
 
 /// Whether an instance can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Running, not yet healthy for the first time.

@@ -9,6 +9,7 @@ const LONGEST: usize = 128;
 
 /// The name of a secret, which is a variable's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretName(String);
 
@@ -66,6 +67,8 @@ impl fmt::Display for SecretName {
 
 /// A secret that instances are given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SecretGiven))]
 pub struct Secret {
     /// Its name.
     pub name: SecretName,
@@ -78,6 +81,7 @@ pub struct Secret {
 
 /// How an instance is given a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Given {
     /// As the variable of its name.
@@ -88,6 +92,7 @@ pub enum Given {
 
 /// One of the values that a secret had: a release keeps the one it was made with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pin {
     /// For whom it was set.
     pub scope: Scope,
@@ -97,6 +102,7 @@ pub struct Pin {
 
 /// For which services in which environments a secret is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Scope {
     /// One service; all when absent.
     pub service: Option<ServiceName>,

@@ -92,6 +92,9 @@ pub struct Serving {
     /// Names this run of the router: another name means that it was restarted. A process that takes over from another with
     /// everything that one held goes on with its name.
     pub boot: String,
+    /// Requests of the service that were answered in this run, where the router counts them.
+    #[serde(default)]
+    pub counted: Option<u64>,
     /// Requests under way, those of earlier snapshots included.
     pub in_flight: Vec<InFlight>,
     /// What its guard found, while a canary of this snapshot's rollout is cut off.
@@ -101,6 +104,7 @@ pub struct Serving {
 
 /// A canary that a router's guard has cut off: it gets no request again in this rollout, whatever snapshot comes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cut {
     /// In which rollout.
     pub rollout: RolloutId,

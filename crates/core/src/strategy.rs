@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a new release takes over from the one that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// By rising weights, each of them proven.
@@ -20,6 +21,7 @@ pub enum Strategy {
 
 /// The steps of a canary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Canary {
     /// Rising weights; at least one below 100 %, the last is 100 %.
     pub steps: Vec<CanaryStep>,
@@ -62,6 +64,7 @@ impl Canary {
 
 /// One step of a canary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CanaryStep {
     /// The canary's share of requests; 0 % for a step that only matches or mirrors.
     pub weight: Weight,
@@ -75,6 +78,7 @@ pub struct CanaryStep {
 
 /// How many instances of the new release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// Every replica.
@@ -87,6 +91,7 @@ pub enum Scale {
 
 /// A request that belongs to the canary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Match {
     /// One with this header; with any value when none is given.
@@ -109,6 +114,7 @@ pub enum Match {
 
 /// Copies of requests, whose responses are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Mirror {
     /// The share of stable's requests that is copied.
     pub share: Weight,
@@ -118,6 +124,7 @@ pub struct Mirror {
 
 /// Both versions whole, one switch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BlueGreen {
     /// The least time before the switch, in which stable's past is measured and people may look at the new release.
     pub preview: Millis,
@@ -127,6 +134,7 @@ pub struct BlueGreen {
 
 /// Waves of instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rolling {
     /// The share of the old release's replicas that is healthy at any time, in percent, 0 to 100.
     pub min_healthy: u32,

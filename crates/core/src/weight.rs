@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A share of traffic in basis points, 0 to 10000. Shown to people as a percentage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Weight(u16);
 

@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(40);
 /// An answer that comes line by line.
 const LINES: &str = "application/x-ndjson";
+/// So much of a list is asked for at once.
+const PAGE: usize = 1_000;
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A server and the right to ask it.
@@ -77,6 +79,24 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// All of a list, page by page.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+        let late = |_| self.at.unreachable(&"no answer in time");
+        let begins = if path.contains('?') { '&' } else { '?' };
+        let (mut all, mut next) = (Vec::new(), Some(format!("{path}{begins}limit={PAGE}")));
+        while let Some(path) = next {
+            let asking = async {
+                let response = self.open(Method::GET, &path, Bytes::new()).await?;
+                let next = response.headers().get(header::LINK).and_then(|link| following(link.to_str().ok()?));
+                Ok::<_, Failure>((self.read::<Vec<T>>(response).await?, next))
+            };
+            let (page, following) = tokio::time::timeout(ANSWER, asking).await.map_err(late)??;
+            all.extend(page);
+            next = following;
+        }
+        Ok(all)
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
@@ -156,6 +176,12 @@ impl Client {
             .context("write the request")?;
         self.at.send(request).await
     }
+}
+
+/// The address in a `link` header that leads to the next page.
+fn following(link: &str) -> Option<String> {
+    let (address, relation) = link.strip_prefix('<')?.split_once('>')?;
+    relation.contains("rel=\"next\"").then(|| address.to_owned())
 }
 
 impl At {

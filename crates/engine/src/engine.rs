@@ -1,5 +1,7 @@
 //! The engine: every service's reconciler, and what people and pages may ask of them.
 
+mod looks;
+
 use crate::{
     clock::{not_before, now},
     past::{Known, Service, Summary},
@@ -21,6 +23,8 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use looks::Watched;
 
 /// The longest wait for a reconciler to take a command.
 const COMMAND: Duration = Duration::from_secs(20);

@@ -45,6 +45,7 @@ pub struct Seen {
 
 /// What was read of one of the service's own metrics over a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MetricSeen {
     /// Its name.
     pub name: String,

@@ -110,6 +110,7 @@ impl Router for Stub {
             snapshot: snapshot.clone(),
             mode: Mode::Split,
             boot: "stub".to_owned(),
+            counted: None,
             in_flight: Vec::new(),
             cut: None,
         };

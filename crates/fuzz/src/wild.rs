@@ -290,7 +290,7 @@ fn serving(choices: &mut Choices<'_>, state: &State, releases: &[Release], insta
         finding: finding(choices, guard(&rollout.request)),
     });
     let mode = cause.map_or(Mode::Split, |cause| Mode::Fallback { cause, at: Timestamp(0) });
-    Serving { snapshot, mode, boot: "b".to_owned(), in_flight, cut }
+    Serving { snapshot, mode, boot: "b".to_owned(), counted: None, in_flight, cut }
 }
 
 fn finding(choices: &mut Choices<'_>, order: Option<Order>) -> Finding {

@@ -283,6 +283,7 @@ impl Holder {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),
             boot: self.boot.clone(),
+            counted: Some(held.answered()),
             in_flight: held.under_way(),
             cut: held.cut.clone(),
         }
@@ -434,6 +435,11 @@ impl Held {
         let failed = &self.failed;
         let sticky = sticky.map(|id| Sticky::new(key.clone(), &self.snapshot.key, id, &route.path, failed.clone()));
         Some(Aside { canary, matches: matches.clone(), mirror: *mirror, sticky })
+    }
+
+    /// Requests that were answered, or ended without an answer, since this gateway began.
+    fn answered(&self) -> u64 {
+        self.traffic.values().flat_map(|traffic| &traffic.answers).map(|count| count.load(Relaxed)).sum()
     }
 
     /// The cohort of what is admitted now; 0, of none, where nobody asks when requests were admitted.

@@ -47,6 +47,7 @@ const PAST: u64 = 100;
 /// What is known of the canary's difference from stable since the rollout began. Each bound is right at all looks
 /// together in 97.5 % of rollouts; see the [module](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Bounds {
     /// The canary's failures per request minus stable's.
     pub difference: Difference,
@@ -56,6 +57,7 @@ pub struct Bounds {
 
 /// A difference of failure rates, as a fraction between −1 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Difference {
     /// As counted in closed blocks of the rollout where both versions had a share; nothing without requests of both.
     pub estimate: Option<f64>,

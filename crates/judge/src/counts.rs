@@ -10,6 +10,7 @@ pub const ABSURD: u64 = 1_000_000_000_000_000;
 
 /// Counts of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counts {
     /// Requests that ended: answered, failed, or given up by the client (the last are not failures).
     pub n: u64,
@@ -66,6 +67,7 @@ impl Counts {
 
 /// Counts of both versions over the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pair {
     /// The version on trial.
     pub canary: Counts,

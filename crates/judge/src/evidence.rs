@@ -14,6 +14,7 @@ use crate::ramp::Ramp;
 /// Evidence in the sense of statistics (`ln_e`, counts of closed blocks) changes only when a block closes. All logarithms
 /// are natural.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// Counts in closed blocks of the whole rollout.
     pub rollout: Pair,
@@ -90,6 +91,7 @@ pub struct Evidence {
     /// [`crate::Instance::id`]. Its host may be bad, not the version. In records and sentences it is written as 16 hexadecimal
     /// digits: not every reader of JSON keeps all 64 bits of a number.
     #[serde(default, with = "hexadecimal")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub single_instance: Option<u64>,
 }
 
@@ -112,6 +114,7 @@ mod hexadecimal {
 
 /// What a metric measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
     /// The canary's failures against stable's.
@@ -137,6 +140,8 @@ impl Measure {
 
 /// One metric's part in the rollback evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MetricEvidence))]
 pub struct Metric {
     /// What it measures.
     pub measure: Measure,
@@ -157,6 +162,7 @@ pub struct Metric {
 
 /// Where requests count as slow, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Thresholds {
     /// Of the canary: as much higher as the canary may be slower.
     pub canary_ms: f64,
@@ -166,6 +172,7 @@ pub struct Thresholds {
 
 /// The proof that a step is not slower.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Speed {
     /// Above stable's 99th percentile when the step began; nothing until stable has answered 1,000 requests.
     pub thresholds: Option<Thresholds>,
@@ -183,6 +190,7 @@ pub struct Speed {
 /// 30; with a latency limit the mean of that of failures and that of slow requests. A canary no worse than stable in every
 /// block therefore spends it with probability at most `α_h = 0.1 α`, at any weight and however long it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Harm {
     /// What it may cost.
     pub budget: Budget,
@@ -196,6 +204,7 @@ pub struct Harm {
 
 /// The proof of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Promotion {
     /// The weight whose first entry began this proof, in basis points.
     pub weight: u16,
@@ -214,6 +223,7 @@ pub struct Promotion {
 
 /// An absolute limit of the canary's failure rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Limit {
     /// Failures per request.
     pub rate: f64,
@@ -227,6 +237,7 @@ pub struct Limit {
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The policy.
@@ -237,6 +248,7 @@ pub enum Origin {
 
 /// How the canary stands to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// No evidence that it is broken.

@@ -7,6 +7,7 @@ use crate::promotion::{Product, Sample, ln_mean};
 
 /// What a step still needs, if the canary fails no more and stable fails at its past rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Forecast {
     /// Canary requests.
     pub requests: u64,

@@ -67,6 +67,8 @@ const FIRST_RUN: f64 = 0.875;
 
 /// What a guard holds a rollout to. Fixed when it begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = GuardOrder))]
 pub struct Order {
     /// `α_g`: the chance of cutting off a canary that keeps its limits, over the whole rollout and all runs. Above 0 and below 1.
     pub alpha: f64,
@@ -160,6 +162,8 @@ impl Order {
 
 /// Counts of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = GuardSide))]
 pub struct Side {
     /// Requests drawn for it, counted when they were admitted.
     pub routed: u64,
@@ -176,6 +180,8 @@ impl Side {
 
 /// What was counted of the requests that were admitted in one epoch after one start and before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = GuardRow))]
 pub struct Row {
     /// The first epoch that had this weight: epochs of one weight are counted together.
     pub epoch: u64,
@@ -211,6 +217,8 @@ pub fn start_after(elapsed_ms: u64) -> u8 {
 
 /// A canary that was cut off, with all that it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = GuardFinding))]
 pub struct Finding {
     /// What the guard held it to.
     pub order: Order,

@@ -70,6 +70,7 @@ pub struct Policy {
 
 /// A limit of what a rollout may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
     /// So many failures in excess of stable's, once they are told apart from chance. Above 0. See [`crate::Harm`].

@@ -63,6 +63,7 @@ const WORSE: [f64; 15] =
 
 /// What is known when a share is to be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Risk {
     /// Requests a second of both versions.
     pub rate: f64,
@@ -87,6 +88,7 @@ const fn holdback() -> u16 {
 
 /// The way on of an automatic ramp.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Ramp {
     /// The share that may come next, in basis points: above the present one, or equal to it where none may come.
     pub next: u16,
@@ -100,6 +102,7 @@ pub struct Ramp {
 
 /// A share that would cost too much.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Barred {
     /// Which, in basis points.
     pub weight: u16,

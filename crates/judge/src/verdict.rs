@@ -6,6 +6,7 @@ use crate::evidence::Evidence;
 
 /// A decision and all it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Verdict {
     /// The decision.
     pub kind: Kind,
@@ -21,6 +22,7 @@ pub struct Verdict {
 
 /// The decision. Only [`Kind::Safe`] moves traffic forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The canary is worse than its limits: roll back. It stays so for ever.

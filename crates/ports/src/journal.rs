@@ -43,6 +43,7 @@ pub trait Journal: Send + Sync {
 
 /// An event to append.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Entry {
     /// When it happened.
     pub at: Timestamp,
@@ -56,6 +57,7 @@ pub struct Entry {
 
 /// An event of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Record {
     /// Its place among all events, from 1, rising; the id of live updates.
     pub sequence: u64,

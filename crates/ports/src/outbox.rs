@@ -36,6 +36,8 @@ pub struct Lane {
 
 /// A message that did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = UntoldMessage))]
 pub struct Untold {
     /// About which service.
     pub key: ServiceKey,

@@ -93,6 +93,7 @@ pub struct LogQuery {
 
 /// One line that an instance wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// When it was read.
     pub at: Timestamp,
@@ -108,6 +109,7 @@ pub struct LogLine {
 
 /// Which of an instance's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LogSource {
     /// Standard output.

@@ -53,6 +53,7 @@ pub struct Span {
 
 /// Failures, and what they are failures of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tries {
     /// How many were tried.
     pub of: u64,

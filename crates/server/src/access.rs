@@ -1,7 +1,7 @@
 //! What each address needs: a role, and where its token has to reach. What is not in this list is refused.
 
 use crate::{Shared, problem::Problem};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use davy_core::RolloutId;
 use davy_engine::{Caller, Role};
 
@@ -32,11 +32,15 @@ const fn rule(method: Method, path: &'static str, role: Role, reach: Reach) -> R
 
 const RULES: &[Rule] = &[
     rule(Method::GET, "/api/health", Role::Viewer, Reach::Handled),
+    rule(Method::GET, "/api/openapi.json", Role::Viewer, Reach::Handled),
     rule(Method::POST, "/api/deploy", Role::Deployer, Reach::Handled),
     rule(Method::POST, "/api/deploy/check", Role::Deployer, Reach::Handled),
     rule(Method::GET, "/api/rollouts", Role::Viewer, Reach::Handled),
     rule(Method::GET, "/api/rollouts/{id}", Role::Viewer, Reach::Rollout),
     rule(Method::GET, "/api/rollouts/{id}/events", Role::Viewer, Reach::Rollout),
+    rule(Method::GET, "/api/rollouts/{id}/timeline", Role::Viewer, Reach::Rollout),
+    rule(Method::GET, "/api/rollouts/{id}/changes", Role::Viewer, Reach::Rollout),
+    rule(Method::GET, "/api/rollouts/{id}/report", Role::Viewer, Reach::Rollout),
     rule(Method::POST, "/api/rollouts/{id}/report", Role::Viewer, Reach::Rollout),
     rule(Method::POST, "/api/rollouts/{id}/promote", Role::Approver, Reach::Rollout),
     rule(Method::POST, "/api/rollouts/{id}/pause", Role::Deployer, Reach::Rollout),
@@ -67,6 +71,23 @@ pub fn addresses() -> impl Iterator<Item = (&'static str, &'static str)> {
     RULES.iter().map(|rule| (rule.method.as_str(), rule.path))
 }
 
+/// The role that an address needs; none where nobody has to be known.
+pub(crate) fn needs(method: &Method, path: &str) -> Option<Role> {
+    RULES.iter().find(|rule| rule.method == *method && rule.path == path).map(|rule| rule.role)
+}
+
+/// What an address that is there answers to a method that it does not take.
+fn no_such_method(method: &Method, path: &str) -> Problem {
+    let mut allowed: Vec<&str> =
+        addresses().filter(|(_, pattern)| *pattern == path).map(|(method, _)| method).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    let allowed = allowed.join(", ");
+    let why = format!("this address does not take {method}, only {allowed}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "A032", why).header(header::ALLOW, allowed)
+}
+
 /// Whether the caller may use this address at all. `matched` is its pattern, `path` what was asked for.
 pub(crate) async fn check(
     shared: &Shared,
@@ -75,8 +96,13 @@ pub(crate) async fn check(
     matched: &str,
     path: &str,
 ) -> Result<(), Problem> {
-    let Some(rule) = RULES.iter().find(|rule| rule.method == *method && rule.path == matched) else {
-        return Err(denied(caller, "nobody may use this address"));
+    // What may be read may be asked about.
+    let asked = if method == Method::HEAD { &Method::GET } else { method };
+    let Some(rule) = RULES.iter().find(|rule| rule.method == *asked && rule.path == matched) else {
+        return Err(match addresses().any(|(_, path)| path == matched) {
+            true => no_such_method(method, matched),
+            false => denied(caller, "nobody may use this address"),
+        });
     };
     need(caller, rule.role)?;
     match rule.reach {

@@ -44,7 +44,8 @@ impl Api {
         let (stop, _) = mpsc::unbounded_channel();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let guard = Arc::new(Guard::new(address, Arc::new(|_: &str| false)));
-        let app = routes::app(Shared { engine, vault, access, notifier, journal, stop, guard });
+        let (shown, once) = Default::default();
+        let app = routes::app(Shared { engine, vault, access, notifier, journal, stop, guard, shown, once });
         Self(TowerToHyperService::new(app))
     }
 

@@ -1,6 +1,6 @@
 //! Who asks: host names of the server only (against DNS rebinding), then the token, then what it may do.
 
-use crate::{KnownAs, Shared, access, problem::Problem};
+use crate::{KnownAs, Shared, access, problem::Problem, site};
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -59,6 +59,10 @@ impl Guard {
 }
 
 pub(crate) async fn check(State(shared): State<Shared>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    if !site::is_api(request.uri().path()) {
+        shared.guard.knows(request.headers())?;
+        return Ok(next.run(request).await);
+    }
     let caller = shared.guard.admits(&shared.access, request.headers())?;
     // Without a pattern there is nothing at the address, which is told to whoever has a token.
     if let Some(matched) = request.extensions().get::<MatchedPath>().cloned() {

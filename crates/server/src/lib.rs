@@ -4,22 +4,35 @@
 //! Nothing answers without a token that may ask for it, and nothing answers under a host name that is not the server's own.
 
 mod access;
+mod address;
+mod deploy;
+mod events;
 mod forecast;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod guard;
+mod listed;
 mod listen;
 mod notify;
+mod once;
+mod openapi;
 mod patience;
 mod problem;
+mod rollouts;
 mod routes;
 mod secrets;
+mod services;
+mod shown;
+mod site;
+mod stale;
+mod take;
 mod tokens;
 mod waiting;
 pub mod wire;
 
 pub use access::addresses;
+pub use openapi::openapi;
 pub use waiting::{Forward, wait};
 
 use davy_engine::{
@@ -29,6 +42,8 @@ use davy_engine::{
 use davy_notify::Notifier;
 use davy_ports::Error;
 use guard::Guard;
+use once::Once;
+use shown::Shown;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{
     net::TcpListener,
@@ -76,6 +91,8 @@ pub(crate) struct Shared {
     journal: (Store, Arc<Signer>),
     stop: mpsc::UnboundedSender<(Stop, Stopped)>,
     guard: Arc<Guard>,
+    shown: Shown,
+    once: Once,
 }
 
 /// Serves the API until `until` completes, or somebody asks to stop: then `stop` does it, and whoever asked is told how it went,
@@ -99,6 +116,8 @@ pub async fn serve<S: Future<Output = Result<(), Error>> + Send>(
         journal: options.journal,
         stop: asking,
         guard: Arc::new(Guard::new(address, options.known_as)),
+        shown: Shown::default(),
+        once: Once::default(),
     };
     let app = routes::app(shared);
     let mut serving = std::pin::pin!(listen::serve(options.listener, options.tls, app));

@@ -1,18 +1,26 @@
 //! Whether people can be told: what waits to be, and tests.
 
 use crate::{
-    Shared,
-    routes::{Answer, asked},
+    Shared, deploy,
+    listed::{self, Page},
+    openapi::{Malformed, Wrong},
+    problem::Problem,
+    routes::Answer,
+    take::Body,
     wire,
 };
-use axum::{Extension, Json, body::Bytes, extract::State};
+use axum::{Extension, Json, extract::State, response::Response};
 use davy_engine::Caller;
 
 /// What was not told yet, as far as the caller may see.
+#[utoipa::path(get, path = "/api/notify", operation_id = "listUntold", tag = "server", params(listed::Asked),
+    responses((status = 200, description = "A page of it.", body = Vec<wire::Untold>), Malformed))]
 pub(crate) async fn standing(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-) -> Json<Vec<wire::Untold>> {
+    page: Page,
+) -> Result<Response, Problem> {
+    let sequence = *shared.engine.written().borrow();
     let reached =
         shared.notifier.standing().into_iter().filter(|one| caller.reaches(one.lane.key.environment.as_str()));
     let told = reached.map(|one| wire::Untold {
@@ -25,16 +33,21 @@ pub(crate) async fn standing(
         attempts: one.attempts,
         trouble: one.trouble,
     });
-    Json(told.collect())
+    let name = |one: &wire::Untold| format!("{}/{}/{}", one.environment, one.service, one.channel);
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(name);
+    page.rising(told, name, sequence)
 }
 
 /// Sends each channel of a file a message that says that it is a test.
+#[utoipa::path(post, path = "/api/notify/test", operation_id = "testNotifications", tag = "server", request_body = wire::Deploy,
+    responses((status = 200, description = "What came of it, channel by channel.", body = Vec<wire::Tested>), Malformed, Wrong))]
 pub(crate) async fn test(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    bytes: Bytes,
+    Body(body): Body<wire::Deploy>,
 ) -> Answer<Vec<wire::Tested>> {
-    let (_, found) = asked(&shared, &caller, &bytes).await?;
+    let (_, found) = deploy::asked(&shared, &caller, &body).await?;
     let tested = shared.notifier.test(&found.key, &found.policy.notify).await;
     let told = tested.into_iter().map(|one| wire::Tested {
         kind: "tested".to_owned(),

@@ -3,14 +3,18 @@
 use crate::wire;
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use davy_engine::EngineError;
 
+/// Of the body.
+pub(crate) const KIND: &str = "application/problem+json";
+
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
+    header: Option<(HeaderName, HeaderValue)>,
     body: Box<wire::Problem>,
 }
 
@@ -24,7 +28,7 @@ impl Problem {
             hint: String::new(),
             errors: Vec::new(),
         });
-        Self { status, body }
+        Self { status, header: None, body }
     }
 
     pub(crate) fn body(self) -> wire::Problem {
@@ -36,10 +40,22 @@ impl Problem {
         self
     }
 
+    /// A header that says what the status asks to be said.
+    pub(crate) fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        self.header = value.try_into().ok().map(|value| (name, value));
+        self
+    }
+
     pub(crate) fn errors(mut self, errors: Vec<serde_json::Value>) -> Self {
         self.body.errors = errors;
         self
     }
+}
+
+/// Something that cannot go wrong did.
+pub(crate) fn inside(error: &dyn std::fmt::Display) -> Problem {
+    let detail = format!("something failed inside the server: {error}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "A024", detail).hint("see its log, and tell the maintainers")
 }
 
 impl From<EngineError> for Problem {
@@ -69,9 +85,8 @@ impl From<EngineError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+        response.headers_mut().extend(self.header);
         response
     }
 }

@@ -3,11 +3,14 @@
 use crate::{
     Shared,
     access::{denied, reach},
+    listed::{self, Page},
+    openapi::{Malformed, Wrong},
     problem::Problem,
-    routes::{Answer, body},
+    routes::Answer,
+    take::Body,
     wire,
 };
-use axum::{Extension, Json, body::Bytes, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use davy_core::{EnvironmentName, InvalidName, Scope, SecretName, ServiceName};
 use davy_engine::{Caller, EngineError};
@@ -39,12 +42,14 @@ fn covers(caller: &Caller, scope: &Scope) -> Result<(), Problem> {
 /// Shorter ones cannot be hidden in output.
 const HIDEABLE: usize = 4;
 
+/// Sets a secret. Its value is told to nobody again.
+#[utoipa::path(post, path = "/api/secrets", operation_id = "setSecret", tag = "secrets", request_body = wire::SetSecret,
+    responses((status = 200, description = "It is set.", body = wire::SecretSet), Malformed, Wrong))]
 pub(crate) async fn set(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    bytes: Bytes,
+    Body(asked): Body<wire::SetSecret>,
 ) -> Answer<wire::SecretSet> {
-    let asked: wire::SetSecret = body(&bytes)?;
     let scope = scope(asked.service, asked.environment)?;
     covers(&caller, &scope)?;
     let name = name(asked.name)?;
@@ -72,22 +77,29 @@ pub(crate) async fn set(
     Ok(Json(wire::SecretSet { version, changed, notice: notice.join("; ") }))
 }
 
+/// Removes a secret: new releases are not given it any more.
+#[utoipa::path(post, path = "/api/secrets/remove", operation_id = "removeSecret", tag = "secrets", request_body = wire::RemoveSecret,
+    responses((status = 200, description = "It is removed.", body = wire::Done), Malformed, Wrong))]
 pub(crate) async fn remove(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    bytes: Bytes,
-) -> Answer<serde_json::Value> {
-    let asked: wire::RemoveSecret = body(&bytes)?;
+    Body(asked): Body<wire::RemoveSecret>,
+) -> Answer<wire::Done> {
     let scope = scope(asked.service, asked.environment)?;
     covers(&caller, &scope)?;
     shared.vault.remove(&name(asked.name)?, &scope, &caller.actor).await.map_err(EngineError::Place)?;
-    Ok(Json(serde_json::json!({ "type": "done" })))
+    Ok(Json(wire::Done::told()))
 }
 
+/// The secrets in reach, without their values.
+#[utoipa::path(get, path = "/api/secrets", operation_id = "listSecrets", tag = "secrets", params(listed::Asked),
+    responses((status = 200, description = "A page of them.", body = Vec<wire::Secret>), Malformed))]
 pub(crate) async fn list(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-) -> Json<Vec<wire::Secret>> {
+    page: Page,
+) -> Result<Response, Problem> {
+    let sequence = *shared.engine.written().borrow();
     // What is every environment's is in everybody's reach.
     let seen = |scope: &Scope| scope.environment.as_ref().is_none_or(|one| caller.reaches(one.as_str()));
     let reached = shared.vault.list().into_iter().filter(|listed| seen(&listed.scope));
@@ -102,5 +114,9 @@ pub(crate) async fn list(
         set: listed.set,
         kept: listed.kept.into_iter().collect(),
     });
-    Json(listed.collect())
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let name = |one: &wire::Secret| format!("{}/{}/{}", one.name, part(&one.environment), part(&one.service));
+    let mut all: Vec<_> = listed.collect();
+    all.sort_by_key(name);
+    page.rising(all, name, sequence)
 }

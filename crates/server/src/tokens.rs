@@ -2,25 +2,25 @@
 
 use crate::{
     Shared,
+    listed::{self, Page},
+    openapi::{Malformed, Unwritten, Wrong},
     problem::Problem,
-    routes::{Answer, body},
+    routes::Answer,
+    take::{Body, Nothing, Path},
     wire,
 };
-use axum::{
-    Extension, Json,
-    body::Bytes,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use davy_core::{EnvironmentName, Millis};
 use davy_engine::{Caller, DeedRecord, EngineError, NewToken, Token, now};
 
+/// Gives out a token. This is the only time that it is seen.
+#[utoipa::path(post, path = "/api/tokens", operation_id = "createToken", tag = "tokens", request_body = wire::CreateToken,
+    responses((status = 200, description = "The token.", body = wire::TokenCreated), Malformed, Wrong))]
 pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    bytes: Bytes,
+    Body(asked): Body<wire::CreateToken>,
 ) -> Answer<wire::TokenCreated> {
-    let asked: wire::CreateToken = body(&bytes)?;
     let environments = asked.environments.into_iter().map(EnvironmentName::new).collect::<Result<Vec<_>, _>>();
     let environments =
         environments.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "A007", error.to_string()))?;
@@ -37,7 +37,11 @@ pub(crate) async fn create(
     Ok(Json(wire::TokenCreated { token, expires, notice }))
 }
 
-pub(crate) async fn list(State(shared): State<Shared>) -> Json<Vec<wire::Token>> {
+/// Every token that was given out, without what it is.
+#[utoipa::path(get, path = "/api/tokens", operation_id = "listTokens", tag = "tokens", params(listed::Asked),
+    responses((status = 200, description = "A page of them.", body = Vec<wire::Token>), Malformed))]
+pub(crate) async fn list(State(shared): State<Shared>, page: Page) -> Result<Response, Problem> {
+    let sequence = *shared.engine.written().borrow();
     let at = now();
     let shown = |token: Token| wire::Token {
         kind: "token".to_owned(),
@@ -54,20 +58,29 @@ pub(crate) async fn list(State(shared): State<Shared>) -> Json<Vec<wire::Token>>
         by: token.by.to_string(),
         expires: token.expires,
     };
-    Json(shared.access.list().into_iter().map(shown).collect())
+    let name = |one: &wire::Token| format!("{}/{:020}", one.name, one.created.0);
+    let mut all: Vec<_> = shared.access.list().into_iter().map(shown).collect();
+    all.sort_by_key(name);
+    page.rising(all, name, sequence)
 }
 
+/// From now on the token is worth nothing.
+#[utoipa::path(post, path = "/api/tokens/{name}/revoke", operation_id = "revokeToken", tag = "tokens",
+    responses((status = 200, description = "It is revoked.", body = wire::Done), Malformed, Wrong))]
 pub(crate) async fn revoke(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Answer<serde_json::Value> {
+    _: Nothing,
+) -> Answer<wire::Done> {
     shared.access.revoke(&name, &caller.actor).await.map_err(EngineError::Place)?;
-    Ok(Json(serde_json::json!({ "type": "done" })))
+    Ok(Json(wire::Done::told()))
 }
 
 /// Signs where everything stands, and tells the head to be kept elsewhere; none when nothing was ever written.
-pub(crate) async fn checkpoint(State(shared): State<Shared>) -> Answer<wire::Checkpoint> {
+#[utoipa::path(post, path = "/api/checkpoint", operation_id = "signCheckpoint", tag = "server",
+    responses((status = 200, description = "The head.", body = wire::Checkpoint), Malformed, Unwritten))]
+pub(crate) async fn checkpoint(State(shared): State<Shared>, _: Nothing) -> Answer<wire::Checkpoint> {
     let (journal, signer) = &shared.journal;
     let signed = journal.checkpoint(signer, now()).await.map_err(EngineError::Journal)?;
     let head = match signed {
@@ -77,7 +90,12 @@ pub(crate) async fn checkpoint(State(shared): State<Shared>) -> Answer<wire::Che
     Ok(Json(wire::Checkpoint { head: head.map(|head| head.to_string()) }))
 }
 
-pub(crate) async fn deeds(State(shared): State<Shared>) -> Answer<Vec<DeedRecord>> {
+/// What was done to the server itself, in order.
+#[utoipa::path(get, path = "/api/deeds", operation_id = "listDeeds", tag = "server", params(listed::Asked),
+    responses((status = 200, description = "A page of it.", body = Vec<DeedRecord>), Malformed, Unwritten))]
+pub(crate) async fn deeds(State(shared): State<Shared>, page: Page) -> Result<Response, Problem> {
+    let sequence = *shared.engine.written().borrow();
     let (records, _) = shared.journal.0.deeds().await.map_err(EngineError::Journal)?;
-    Ok(Json(records))
+    // So many digits that names and numbers are in the same order.
+    page.rising(records, |record| format!("{:020}", record.number), sequence)
 }

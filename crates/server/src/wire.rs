@@ -1,15 +1,20 @@
 //! The API's types: what others may rely on. Weights in basis points, times in milliseconds since the Unix epoch.
 
+mod shown;
+
+pub use shown::changes;
+
 use davy_core::{
     InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
     rollout::{Next, Outcome, Pause, RequestKind},
 };
-use davy_engine::{Live, MetricSeen, Role, Seen, Summary};
-use davy_judge::Verdict;
+use davy_engine::{MetricSeen, Role};
+use davy_judge::{Kind, Verdict};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A problem (RFC 9457) with a code, a hint and, for a file, its errors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
@@ -24,11 +29,13 @@ pub struct Problem {
     pub hint: String,
     /// The errors of a file.
     #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
     pub errors: Vec<serde_json::Value>,
 }
 
 /// Asks for a deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Deploy {
     /// The text of `davy.yaml`.
     pub file: String,
@@ -44,7 +51,7 @@ pub struct Deploy {
 }
 
 /// What a channel is still to be told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Untold {
     /// `untold`.
     #[serde(rename = "type")]
@@ -66,7 +73,7 @@ pub struct Untold {
 }
 
 /// What came of the test of a channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tested {
     /// `tested`.
     #[serde(rename = "type")]
@@ -80,7 +87,7 @@ pub struct Tested {
 }
 
 /// A deployment was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Taken {
     /// The rollout that does it.
     pub rollout: RolloutId,
@@ -90,7 +97,7 @@ pub struct Taken {
 }
 
 /// A line of an answer that takes long. The last one has what the answer would have been.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Line {
     /// It is worked on.
@@ -111,7 +118,7 @@ pub enum Line {
 }
 
 /// How busy a service is; null where it is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Requests to stable and canary.
     pub requests: Option<u64>,
@@ -120,14 +127,16 @@ pub struct Traffic {
 }
 
 /// Goes back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// To which release; the one that served before when absent.
     pub to: Option<ReleaseId>,
 }
 
 /// Sets a secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SetSecret {
     /// Its name.
     pub name: String,
@@ -140,7 +149,8 @@ pub struct SetSecret {
 }
 
 /// Removes a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RemoveSecret {
     /// Its name.
     pub name: String,
@@ -151,7 +161,7 @@ pub struct RemoveSecret {
 }
 
 /// A secret was set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretSet {
     /// Which of its values it is now.
     pub version: u64,
@@ -162,7 +172,7 @@ pub struct SecretSet {
 }
 
 /// A secret as it may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Secret {
     /// `secret`.
     #[serde(rename = "type")]
@@ -186,7 +196,8 @@ pub struct Secret {
 }
 
 /// Asks for a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// Its name: who acts by it.
     pub name: String,
@@ -200,7 +211,7 @@ pub struct CreateToken {
 }
 
 /// A token was given out: this is the only time that it is seen.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenCreated {
     /// The token itself.
     pub token: String,
@@ -211,7 +222,7 @@ pub struct TokenCreated {
 }
 
 /// A token as it may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// `token`.
     #[serde(rename = "type")]
@@ -233,21 +244,22 @@ pub struct Token {
 }
 
 /// Where the journal stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Checkpoint {
     /// The last signed checkpoint in one line; none before there is one.
     pub head: Option<String>,
 }
 
 /// Stops the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Shutdown {
     /// Whether gateway and instances go on.
     pub keep_traffic: bool,
 }
 
 /// Intended and observed share of the new release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Weights {
     /// As asked for.
     pub intended: Weight,
@@ -256,7 +268,7 @@ pub struct Weights {
 }
 
 /// One rollout, as it is now or as it ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
     /// `rollout`.
     #[serde(rename = "type")]
@@ -277,7 +289,7 @@ pub struct Rollout {
     /// Shares.
     pub weight: Weights,
     /// The verdict's kind; none before there is one.
-    pub verdict: Option<davy_judge::Kind>,
+    pub verdict: Option<Kind>,
     /// The verdict with its evidence.
     pub judged: Option<Verdict>,
     /// Why it waits.
@@ -298,31 +310,47 @@ pub struct Rollout {
     pub from: Option<ReleaseId>,
     /// The words that the release runs.
     pub command: Vec<String>,
+    /// The same in short: the image's tag, or the command.
+    #[serde(default)]
+    #[schema(required)]
+    pub version: String,
     /// Who asked.
     pub by: String,
     /// When it began.
     pub began: Timestamp,
+    /// When it was promoted.
+    #[serde(default)]
+    pub promoted: Option<Timestamp>,
+    /// When it was over and cleared away.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
     /// Requests answered by and failed on the new release.
     pub canary: Counted,
     /// The same of stable.
     pub stable: Counted,
     /// Requests on the new release that are no evidence: matched ones, and copies.
     #[serde(default)]
+    #[schema(required)]
     pub aside: Counted,
     /// What the service counted itself, metric by metric.
     #[serde(default)]
+    #[schema(required)]
     pub metrics: Vec<MetricSeen>,
     /// The verdict's sentence with the names of metrics, and what it rests on, in plain words.
     #[serde(default)]
+    #[schema(required)]
     pub explained: Vec<String>,
     /// How it takes over: `canary`, `blue-green`, `rolling`, `recreate`.
     #[serde(default)]
+    #[schema(required)]
     pub strategy: String,
     /// Whether requests fail while the old instances make room for the new ones.
     #[serde(default)]
+    #[schema(required)]
     pub interrupts: bool,
     /// Where the new release can be looked at before it gets its share.
     #[serde(default)]
+    #[schema(required)]
     pub preview: Vec<String>,
     /// What the router does by itself, or why it cannot be seen.
     pub router: String,
@@ -333,7 +361,7 @@ pub struct Rollout {
 }
 
 /// Requests of one version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counted {
     /// Answered.
     pub requests: u64,
@@ -342,7 +370,7 @@ pub struct Counted {
 }
 
 /// One service in one environment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// `service`.
     #[serde(rename = "type")]
@@ -361,13 +389,29 @@ pub struct Service {
     pub rollout: Option<RolloutId>,
     /// The running copies.
     pub instances: Vec<Instance>,
+    /// What serves in short, or comes first: the image's tag, or the command.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The verdict on the rollout under way.
+    #[serde(default)]
+    pub verdict: Option<Kind>,
+    /// Requests of the last minute.
+    #[serde(default)]
+    #[schema(required)]
+    pub traffic: Traffic,
+    /// Since when what serves does so.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// What a person has to do, in a sentence; null while nobody has to.
+    #[serde(default)]
+    pub needs: Option<String>,
     /// Why it is set aside, if it is: its journal cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 /// One service with what belongs to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceDetail {
     /// As in the list.
     #[serde(flatten)]
@@ -386,34 +430,145 @@ pub struct ServiceDetail {
     pub router: String,
     /// The last rollouts, the newest first.
     pub rollouts: Vec<Rollout>,
+    /// The releases that served, the latest first.
+    #[serde(default)]
+    #[schema(required)]
+    pub releases: Vec<Release>,
 }
 
-impl ServiceDetail {
-    /// As the engine sees it.
+/// A release that served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReleaseServed)]
+pub struct Release {
+    /// Its name.
+    pub id: ReleaseId,
+    /// What it runs, in short: the image's tag, or the command.
+    pub version: String,
+    /// From when to when it served last; the second is null while it serves.
+    #[schema(value_type = Vec<Option<u64>>)]
+    pub served: (Timestamp, Option<Timestamp>),
+    /// Whether it serves now.
+    pub live: bool,
+    /// What a rollback to it takes.
+    pub rollback: Back,
+}
+
+/// What a rollback takes, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReleaseBack)]
+pub struct Back {
+    /// About how long until the release has all traffic; null where that is not known.
+    pub seconds: Option<f64>,
+    /// Why it cannot serve again; null where it can.
+    pub why_not: Option<String>,
+}
+
+/// A setting in which two releases differ. A value is null where there is none; secrets are told by their versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// Which, in the words of `davy.yaml`.
+    pub key: String,
+    /// Before.
+    pub from: Option<String>,
+    /// After.
+    pub to: Option<String>,
+}
+
+/// The course of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Timeline {
+    /// `timeline`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What was counted and judged, in order; at most 500, evenly chosen.
+    pub points: Vec<Point>,
+    /// What was decided, in order.
+    pub decisions: Vec<Decision>,
+}
+
+/// What was known when some evidence was complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Point {
+    /// When.
+    pub at: Timestamp,
+    /// The last event of the rollout until then: `?at=` takes it.
+    pub sequence: u64,
+    /// The new release's share as asked for.
+    pub intended: Weight,
+    /// Its share of what was routed just before; null when nothing was.
+    pub observed: Option<Weight>,
+    /// All that was counted of the new release until then.
+    pub canary: Counted,
+    /// The same of stable.
+    pub stable: Counted,
+    /// The verdict; null where nothing is judged.
+    pub kind: Option<Kind>,
+    /// Where the canary's failure rate minus stable's is; null before anything is known.
+    pub difference: Option<Range>,
+    /// What the difference has to be proven to be below for the step to pass, as a fraction; null where nothing is to be proven.
+    pub limit: Option<f64>,
+}
+
+/// A range of fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Range {
+    /// It is above this.
+    pub low: f64,
+    /// It is below this.
+    pub high: f64,
+}
+
+/// Something that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decision {
+    /// The event that says so.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What, in a sentence.
+    pub what: String,
+    /// Why; null where it is not said.
+    pub why: Option<String>,
+}
+
+/// Which server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `health`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// It is done, and there is nothing to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// `done`, or `stopping` of a server that ends.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Done {
+    /// What was asked for.
     #[must_use]
-    pub fn of(live: &Live, rollouts: Vec<Rollout>) -> Self {
-        let rollout = live.state.rollout.as_ref();
-        let workload = live.state.stable.as_ref().or(rollout.map(|rollout| &rollout.request.release));
-        let workload = workload.map(|release| &release.workload);
-        let secret = |secret: &davy_core::Secret| match &secret.pin {
-            Some(pin) => format!("{} version {}", secret.name, pin.version),
-            None => secret.name.to_string(),
-        };
-        Self {
-            service: Service::of(live),
-            host: workload.and_then(|workload| workload.route.host.clone()),
-            path: workload.map(|workload| workload.route.path.clone()),
-            command: workload.map(|workload| workload.run.words()).unwrap_or_default(),
-            replicas: workload.map_or(0, |workload| workload.replicas),
-            secrets: workload.map(|workload| workload.secrets.iter().map(secret).collect()).unwrap_or_default(),
-            router: router(live),
-            rollouts,
-        }
+    pub fn told() -> Self {
+        Self { kind: "done".to_owned() }
     }
 }
 
+/// A report was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reported {
+    /// `report`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The file on the server's machine.
+    pub path: String,
+}
+
 /// One running copy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Instance {
     /// Its name.
     pub id: InstanceId,
@@ -425,193 +580,6 @@ pub struct Instance {
     pub health: String,
     /// How often it was started again.
     pub restarts: u32,
-}
-
-impl From<Seen> for Counted {
-    fn from(seen: Seen) -> Self {
-        Self { requests: seen.requests, failed: seen.failed }
-    }
-}
-
-impl Service {
-    /// As the engine sees it.
-    #[must_use]
-    pub fn of(live: &Live) -> Self {
-        let instance = |instance: &davy_core::Instance| Instance {
-            id: instance.id.clone(),
-            release: instance.release.clone(),
-            address: instance.address.to_string(),
-            health: match &instance.health {
-                davy_core::Health::Healthy => "healthy".to_owned(),
-                davy_core::Health::Starting { why } => format!("starting: {why}"),
-                davy_core::Health::Unhealthy { why } => format!("unhealthy: {why}"),
-                davy_core::Health::Ended { why } => format!("ended: {why}"),
-            },
-            restarts: instance.restarts,
-        };
-        Self {
-            kind: "service".to_owned(),
-            service: live.key.service.to_string(),
-            environment: live.key.environment.to_string(),
-            state: match (&live.state.rollout, &live.state.stable) {
-                (Some(rollout), _) => rollout.word(),
-                (None, Some(_)) => "serving",
-                (None, None) => "removed",
-            }
-            .to_owned(),
-            stable: live.state.stable.as_ref().map(|release| release.id.clone()),
-            weight: live.state.rollout.as_ref().map(|rollout| rollout.intended),
-            rollout: live.state.rollout_id().cloned(),
-            instances: live.instances.iter().map(instance).collect(),
-            why: None,
-        }
-    }
-
-    /// One that is set aside.
-    #[must_use]
-    pub fn aside(key: &ServiceKey, why: &str) -> Self {
-        Self {
-            kind: "service".to_owned(),
-            service: key.service.to_string(),
-            environment: key.environment.to_string(),
-            state: "set-aside".to_owned(),
-            stable: None,
-            weight: None,
-            rollout: None,
-            instances: Vec::new(),
-            why: Some(why.to_owned()),
-        }
-    }
-}
-
-impl Rollout {
-    /// One that ended or waits for its turn.
-    #[must_use]
-    pub fn past(summary: &Summary, now: Timestamp) -> Self {
-        let ended = summary.ended.as_ref();
-        let promoted = summary.promoted.map(|_| Outcome::Promoted);
-        let outcome = ended.map(|ended| ended.outcome).or(promoted);
-        let served = outcome == Some(Outcome::Promoted);
-        Self {
-            kind: "rollout".to_owned(),
-            id: summary.rollout.clone(),
-            service: summary.key.service.to_string(),
-            environment: summary.key.environment.to_string(),
-            state: outcome.map_or("queued", Outcome::as_str).to_owned(),
-            step: 0,
-            steps: Vec::new(),
-            weight: Weights { intended: if served { Weight::ALL } else { Weight::NONE }, observed: None },
-            verdict: None,
-            judged: None,
-            paused: None,
-            next: None,
-            deadline: None,
-            outcome,
-            why: ended.map(|ended| ended.why.clone()),
-            request: summary.kind,
-            release: summary.release.id.clone(),
-            from: None,
-            command: summary.release.workload.run.words(),
-            by: summary.by.to_string(),
-            began: summary.began,
-            canary: Counted::default(),
-            stable: Counted::default(),
-            aside: Counted::default(),
-            metrics: Vec::new(),
-            explained: Vec::new(),
-            strategy: String::new(),
-            interrupts: false,
-            preview: Vec::new(),
-            router: String::new(),
-            stuck: None,
-            now,
-        }
-    }
-
-    /// The one under way.
-    #[must_use]
-    pub fn present(live: &Live, now: Timestamp) -> Option<Self> {
-        let rollout = live.state.rollout.as_ref()?;
-        let request = &rollout.request;
-        let outcome = match &rollout.ending {
-            Some((outcome, _)) => Some(*outcome),
-            None => rollout.promoted.then_some(Outcome::Promoted),
-        };
-        let on_trial = !rollout.is_first() && request.kind == RequestKind::Deploy;
-        let verdict = live.verdict.clone().filter(|_| on_trial);
-        let analysis = &request.policy.analysis;
-        let explained = verdict.iter().flat_map(|verdict| {
-            let because = analysis.told(verdict, live.instances.iter().map(|instance| &instance.id));
-            std::iter::once(because).chain(davy_engine::report::evidence::lines(verdict, analysis))
-        });
-        let explained = explained.collect();
-        let next = rollout.next(verdict.as_ref().map(|verdict| (now, verdict)));
-        let first = rollout.is_first().then(|| "the first deployment: there is nothing to compare it with".to_owned());
-        Some(Self {
-            kind: "rollout".to_owned(),
-            id: request.rollout.clone(),
-            service: live.key.service.to_string(),
-            environment: live.key.environment.to_string(),
-            state: rollout.word().to_owned(),
-            step: rollout.step,
-            steps: rollout.steps(),
-            weight: Weights { intended: rollout.intended, observed: live.observed.map(|(share, _)| share) },
-            verdict: verdict.as_ref().map(|verdict| verdict.kind),
-            judged: verdict,
-            paused: rollout.pause.clone(),
-            next: Some(next),
-            deadline: rollout.is_forward().then(|| rollout.deadline()),
-            outcome,
-            why: rollout.ending.as_ref().map(|(_, cause)| cause.sentence()).or(first),
-            request: request.kind,
-            release: request.release.id.clone(),
-            from: rollout.from.as_ref().map(|release| release.id.clone()),
-            command: request.release.workload.run.words(),
-            by: request.by.to_string(),
-            began: rollout.began,
-            canary: live.seen.0.into(),
-            stable: live.seen.1.into(),
-            aside: live.seen.2.into(),
-            metrics: live.metrics.clone(),
-            explained,
-            strategy: request.policy.strategy.as_str().to_owned(),
-            interrupts: rollout.interrupts(),
-            preview: preview(live, rollout),
-            router: router(live),
-            stuck: live.stuck.clone(),
-            now,
-        })
-    }
-}
-
-/// Hosts and addresses of the new release, while it waits for its first share.
-fn preview(live: &Live, rollout: &davy_core::rollout::Rollout) -> Vec<String> {
-    if rollout.weight() > Weight::NONE || !rollout.is_forward() || rollout.current().canary == 0 {
-        return Vec::new();
-    }
-    let hosts = rollout.current().matches.iter().filter_map(|wanted| match wanted {
-        davy_core::Match::Host(host) => Some(format!("host {host}")),
-        _ => None,
-    });
-    let ours = live.instances.iter().filter(|instance| instance.release == rollout.request.release.id);
-    let addresses = ours.filter(|instance| instance.health.is_healthy());
-    hosts.chain(addresses.map(|instance| format!("http://{}", instance.address))).collect()
-}
-
-fn router(live: &Live) -> String {
-    match (&live.serving, &live.unseen) {
-        (_, Some(why)) => format!("cannot be seen: {why}"),
-        (None, None) => "holds nothing of this service".to_owned(),
-        (Some(serving), None) => match &serving.mode {
-            davy_core::Mode::Split => "serves the split".to_owned(),
-            davy_core::Mode::Fallback { cause, .. } => match cause {
-                davy_core::FallbackCause::Revert => "serves stable alone: traffic was put back".to_owned(),
-                davy_core::FallbackCause::Lapse => "serves stable alone: the controller was silent".to_owned(),
-                davy_core::FallbackCause::Restart => "serves stable alone: it was restarted".to_owned(),
-                davy_core::FallbackCause::Guard => "serves stable alone: its guard cut the canary off".to_owned(),
-            },
-        },
-    }
 }
 
 /// The key of a service from its two names.

@@ -205,7 +205,7 @@ impl Machine {
             guard: None,
             slow_over: None,
         };
-        Serving { snapshot, mode: Mode::Split, boot: "b".to_owned(), in_flight: Vec::new(), cut: None }
+        Serving { snapshot, mode: Mode::Split, boot: "b".to_owned(), counted: None, in_flight: Vec::new(), cut: None }
     }
 }
 

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// What somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = RolloutRequest))]
 pub struct Request {
     /// The rollout's name.
     pub rollout: RolloutId,
@@ -20,6 +22,7 @@ pub struct Request {
 
 /// Why a rollout was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestKind {
     /// A new release, on trial.
@@ -32,6 +35,7 @@ pub enum RequestKind {
 
 /// How requests are to be divided; the instances are looked up when it is carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
     /// Stable and canary, falling back to stable, under a lease.
@@ -55,6 +59,7 @@ pub enum Split {
 
 /// Why traffic went back, or was put back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 pub enum Cause {
     /// The judge found harm.
@@ -107,6 +112,7 @@ pub enum Cause {
 
 /// Why a rollout waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum PauseReason {
     /// A person asked.
@@ -128,6 +134,7 @@ pub enum PauseReason {
 
 /// How a rollout ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The new release serves.
@@ -144,6 +151,7 @@ pub enum Outcome {
 
 /// The stored evidence that a verdict rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Batches {
     /// The first batch, from 1.
     pub first: u64,
@@ -155,6 +163,7 @@ pub struct Batches {
 
 /// One thing that happened to a service in an environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Event {
     /// A rollout begins.

@@ -84,6 +84,7 @@ pub struct Rollout {
 
 /// A rollout that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pause {
     /// Why.
     pub why: PauseReason,
@@ -187,6 +188,7 @@ pub struct Ended {
 
 /// What comes next, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Next {
     /// What, in a sentence.
     pub what: String,

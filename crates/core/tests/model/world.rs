@@ -200,6 +200,7 @@ impl Node {
             snapshot: held.snapshot.as_ref().clone(),
             mode: held.mode.clone(),
             boot: "b".to_owned(),
+            counted: None,
             in_flight: Vec::new(),
             cut: held.cut.clone().map(|(rollout, release)| Cut {
                 rollout,

@@ -233,13 +233,13 @@ async fn docker(home: &Home) -> Vec<Finding> {
 
 /// What people were not told yet although it was tried.
 async fn untold(server: &Server) -> Vec<Finding> {
-    let asking = async { Client::find(server)?.get::<Vec<Untold>>("/api/notify").await };
+    let asking = async { Client::find(server)?.list::<Untold>("/api/notify").await };
     let stuck = asking.await.unwrap_or_default().into_iter().filter(|one| one.trouble.is_some());
     stuck.map(|one| Finding { what: "notify", well: false, says: super::notify::words(&one) }).collect()
 }
 
 async fn services(server: &Server) -> Vec<Finding> {
-    let asking = async { Client::find(server)?.get::<Vec<Service>>("/api/services").await };
+    let asking = async { Client::find(server)?.list::<Service>("/api/services").await };
     match asking.await {
         Err(failure) => vec![Finding { what: "server", well: false, says: failure.message }],
         Ok(services) => {

@@ -39,7 +39,7 @@ async fn test(asked: &NotifyTest, client: &Client, json: bool) -> Result<Exit, F
 }
 
 async fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
-    let untold: Vec<wire::Untold> = client.get("/api/notify").await?;
+    let untold: Vec<wire::Untold> = client.list("/api/notify").await?;
     if untold.is_empty() && !json {
         output::say("everybody was told");
     }

@@ -28,7 +28,7 @@ pub(crate) async fn run(command: Asked, client: &Client, json: bool) -> Result<E
 
 /// The rollout that is meant: named, or of a service, or the newest under way, or the newest.
 async fn find(client: &Client, target: &Target) -> Result<Rollout, Failure> {
-    let all: Vec<Rollout> = client.get("/api/rollouts").await?;
+    let all: Vec<Rollout> = client.list("/api/rollouts").await?;
     let named = |rollout: &&Rollout| match &target.rollout {
         Some(name) => rollout.id.as_str() == name || rollout.service == *name,
         None => true,
@@ -91,7 +91,7 @@ pub(crate) async fn environment(client: &Client, service: &str, named: Option<St
     if let Some(name) = named {
         return Ok(name);
     }
-    let services: Vec<Service> = client.get("/api/services").await?;
+    let services: Vec<Service> = client.list("/api/services").await?;
     let found: Vec<&str> =
         services.iter().filter(|other| other.service == service).map(|other| other.environment.as_str()).collect();
     match found.as_slice() {
@@ -124,7 +124,7 @@ pub(crate) async fn rollback(asked: Rollback, client: &Client, json: bool) -> Re
 
 pub(crate) async fn history(service: Option<String>, client: &Client, json: bool) -> Result<Exit, Failure> {
     let path = service.map_or_else(|| "/api/rollouts".to_owned(), |service| format!("/api/rollouts?service={service}"));
-    let rollouts: Vec<Rollout> = client.get(&path).await?;
+    let rollouts: Vec<Rollout> = client.list(&path).await?;
     if !json && rollouts.is_empty() {
         output::say("no rollouts yet");
     }

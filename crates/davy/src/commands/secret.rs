@@ -66,7 +66,7 @@ async fn set(name: String, scope: SecretScope, value: &[u8], client: &Client, js
 }
 
 async fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
-    let secrets: Vec<wire::Secret> = client.get("/api/secrets").await?;
+    let secrets: Vec<wire::Secret> = client.list("/api/secrets").await?;
     if secrets.is_empty() && !json {
         output::say("no secrets are set: `davy secret set NAME` sets one");
     }

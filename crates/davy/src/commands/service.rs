@@ -93,7 +93,7 @@ pub(crate) async fn environments(command: Env, client: &Client, json: bool) -> R
 }
 
 async fn list(client: &Client, all: bool) -> Result<Vec<Service>, Failure> {
-    let mut services: Vec<Service> = client.get("/api/services").await?;
+    let mut services: Vec<Service> = client.list("/api/services").await?;
     services.retain(|service| all || service.state != "removed");
     services.sort_by(|a, b| (&a.environment, &a.service).cmp(&(&b.environment, &b.service)));
     Ok(services)

@@ -60,7 +60,7 @@ pub(crate) async fn run(command: Token, client: &Client, json: bool) -> Result<E
 }
 
 async fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
-    let tokens: Vec<wire::Token> = client.get("/api/tokens").await?;
+    let tokens: Vec<wire::Token> = client.list("/api/tokens").await?;
     if tokens.is_empty() && !json {
         output::say("no tokens but the server's own: `davy token create NAME --role ROLE` makes one");
     }
@@ -86,7 +86,7 @@ async fn list(client: &Client, json: bool) -> Result<Exit, Failure> {
 
 /// What was done to the server, the newest last.
 pub(crate) async fn log(client: &Client, json: bool) -> Result<Exit, Failure> {
-    let records: Vec<DeedRecord> = client.get("/api/deeds").await?;
+    let records: Vec<DeedRecord> = client.list("/api/deeds").await?;
     for record in &records {
         match json {
             true => output::json(record),

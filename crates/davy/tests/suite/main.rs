@@ -1,5 +1,6 @@
 //! Davy as its users meet it: the real binary, real processes, real requests.
 
+mod api;
 mod backup;
 mod containers;
 mod database;

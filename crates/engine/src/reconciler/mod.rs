@@ -10,10 +10,11 @@ mod show;
 mod turns;
 mod write;
 
-pub(crate) use reports::{AT_ONCE as REPORTS_AT_ONCE, write as write_report};
+pub(crate) use reports::{AT_ONCE as REPORTS_AT_ONCE, text as report_text, write as write_report};
 pub use show::{Live, reached};
 
 use crate::{
+    busy::Busy,
     clock::now,
     evidence::Collector,
     past::{Known, Service},
@@ -136,6 +137,7 @@ pub(crate) struct Reconciler {
     instances: Sight<Vec<Instance>>,
     router: Sight<Option<Serving>>,
     renewed: Option<tokio::time::Instant>,
+    busy: Busy,
     /// When harm was found, until it is written.
     harmed: Option<Timestamp>,
 }
@@ -193,6 +195,7 @@ impl Reconciler {
             instances: unseen_yet(),
             router: unseen_yet(),
             renewed: None,
+            busy: Busy::default(),
             harmed: None,
         }
     }
@@ -336,6 +339,8 @@ impl Reconciler {
             }
             (_, serving) => sight(serving),
         };
+        let counted = self.router.seen().and_then(|serving| serving.as_ref()?.counted);
+        counted.into_iter().for_each(|counted| self.busy.count(now(), counted));
     }
 }
 

@@ -50,6 +50,19 @@ impl Reconciler {
 /// # Errors
 /// In words, when the journal cannot be read or the file cannot be written.
 pub(crate) async fn write(ports: &Ports, past: &Known, rollout: &RolloutId) -> Result<PathBuf, String> {
+    let (text, let_go) = drawn(ports, past, rollout).await?;
+    let path = file(ports, rollout);
+    let file = path.clone();
+    let written = tokio::task::spawn_blocking(move || keep(&file, text, let_go.as_deref())).await;
+    match written {
+        Ok(Ok(())) => Ok(path),
+        Ok(Err(error)) => Err(format!("write {}: {error}", path.display())),
+        Err(error) => Err(format!("write {}: {error}", path.display())),
+    }
+}
+
+/// The text and, where the evidence was let go, what says so.
+async fn drawn(ports: &Ports, past: &Known, rollout: &RolloutId) -> Result<(String, Option<String>), String> {
     let records = ports.journal.rollout(rollout).await.map_err(|error| error.to_string())?;
     let (batches, let_go) = match ports.journal.evidence(rollout).await {
         Ok(batches) => (batches, None),
@@ -58,14 +71,23 @@ pub(crate) async fn write(ports: &Ports, past: &Known, rollout: &RolloutId) -> R
     };
     let evidence = let_go.as_deref().map_or(Evidence::Kept(&batches), Evidence::LetGo);
     let text = report::report(&past.now(), &records, rollout, evidence).ok_or("the journal does not know it")?;
-    let path = ports.reports.join(rollout.as_str()).join("deployment_report.md");
-    let file = path.clone();
-    let written = tokio::task::spawn_blocking(move || keep(&file, text, let_go.as_deref())).await;
-    match written {
-        Ok(Ok(())) => Ok(path),
-        Ok(Err(error)) => Err(format!("write {}: {error}", path.display())),
-        Err(error) => Err(format!("write {}: {error}", path.display())),
-    }
+    Ok((text, let_go))
+}
+
+/// The report of a rollout as it stands. What was written while there was evidence is told where that has been let go.
+///
+/// # Errors
+/// In words, when the journal cannot be read.
+pub(crate) async fn text(ports: &Ports, past: &Known, rollout: &RolloutId) -> Result<String, String> {
+    let (text, let_go) = drawn(ports, past, rollout).await?;
+    let Some(why) = let_go else { return Ok(text) };
+    let file = file(ports, rollout);
+    let known = tokio::task::spawn_blocking(move || fs::read_to_string(file)).await;
+    Ok(known.ok().and_then(Result::ok).map_or(text, |known| report::without(known, &why)))
+}
+
+fn file(ports: &Ports, rollout: &RolloutId) -> PathBuf {
+    ports.reports.join(rollout.as_str()).join("deployment_report.md")
 }
 
 /// Writes a report, never one without its numbers over one that has them.

@@ -4,6 +4,7 @@ use super::Reconciler;
 use crate::{
     clock::now,
     evidence::{Collector, MetricSeen, Seen},
+    rate::Rate,
 };
 use davy_core::{
     Instance, ServiceKey, Serving, Weight,
@@ -13,7 +14,7 @@ use davy_judge::Verdict;
 use std::sync::Arc;
 
 /// A service as it was last seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Live {
     /// Which service.
     pub key: ServiceKey,
@@ -33,6 +34,8 @@ pub struct Live {
     pub seen: (Seen, Seen, Seen),
     /// What was read of the service's own metrics in the rollout.
     pub metrics: Vec<MetricSeen>,
+    /// How busy it was in the last minute, by what the router has counted; none where that is not known.
+    pub traffic: Option<Rate>,
     /// Why nothing can be written, while nothing can.
     pub stuck: Option<String>,
     /// The last record's sequence number.
@@ -52,6 +55,7 @@ impl Live {
             observed: None,
             seen: Default::default(),
             metrics: Vec::new(),
+            traffic: None,
             stuck: None,
             sequence,
         }
@@ -65,11 +69,13 @@ impl Reconciler {
         let on_trial = self.state.rollout.as_ref().is_some_and(|rollout| {
             matches!(rollout.phase, Phase::Holding { .. } | Phase::Shifting { .. } | Phase::Baking { .. })
         });
-        self.live.send_replace(Live {
+        // What it counts goes into the rate: alone it is no change.
+        let serving = self.router.seen().cloned().flatten().map(|serving| Serving { counted: None, ..serving });
+        let live = Live {
             key: self.key.clone(),
             state: self.state.clone(),
             instances: self.instances.seen().cloned().unwrap_or_default(),
-            serving: self.router.seen().cloned().flatten(),
+            serving,
             unseen: match &self.router {
                 Sight::Unseen { why } => Some(why.clone()),
                 Sight::Seen(_) => None,
@@ -80,8 +86,17 @@ impl Reconciler {
                 .map(|(canary, all)| (Weight::share(canary, all), all)),
             seen: self.collector.as_ref().map(Collector::seen).unwrap_or_default(),
             metrics: self.collector.as_ref().map(Collector::metrics).unwrap_or_default(),
+            traffic: self.busy.rate(),
             stuck: self.unwritten.why().or_else(|| self.unkept.why()),
             sequence: self.sequence,
+        };
+        // Whoever watches is woken only by what is new.
+        self.live.send_if_modified(|shown| {
+            let is_new = *shown != live;
+            if is_new {
+                *shown = live;
+            }
+            is_new
         });
     }
 }

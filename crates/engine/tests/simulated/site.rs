@@ -206,6 +206,7 @@ impl Site {
             snapshot: held.snapshot.clone(),
             mode: held.mode.clone(),
             boot: format!("boot-{}", self.boot),
+            counted: None,
             in_flight: Vec::new(),
             cut: None,
         })

@@ -316,8 +316,14 @@ impl World {
             guard: rollout.filter(|_| self.guarded).and_then(|rollout| rollout::guard(&rollout.request)),
             slow_over: None,
         };
-        self.serving =
-            Some(Serving { snapshot, mode: Mode::Split, boot: "boot".to_owned(), in_flight: Vec::new(), cut: None });
+        self.serving = Some(Serving {
+            snapshot,
+            mode: Mode::Split,
+            boot: "boot".to_owned(),
+            counted: None,
+            in_flight: Vec::new(),
+            cut: None,
+        });
     }
 
     /// The router weighs what it counted.

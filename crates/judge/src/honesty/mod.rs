@@ -22,6 +22,7 @@ use sample_ratio::Split;
 
 /// How well it is known that requests fail one by one, as the figures of a verdict assume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Calibration {
     /// Stable's instances are compared with one another, and nothing has spoken against it.

@@ -26,6 +26,7 @@ const LN_ALARM: f64 = 6.907_755_278_982_137;
 
 /// Routing decisions against the configured split, in closed blocks where both versions had a share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SampleRatio {
     /// Requests routed to the canary.
     pub given: u64,

@@ -1,0 +1,104 @@
+//! What was decided in a rollout, in plain words: of its events those that moved it, kept it or took it back.
+
+use crate::then::Decision;
+use davy_core::{
+    InstanceId, RolloutId,
+    rollout::{Event, Outcome, Request, RequestKind, Split},
+};
+use davy_judge::Kind;
+use davy_ports::Record;
+use std::collections::BTreeSet;
+
+/// The decisions of a rollout, in order.
+pub(crate) fn decisions(records: &[Record], rollout: &RolloutId) -> Vec<Decision> {
+    let own = records.iter().find_map(|record| match &record.entry.event {
+        Event::RolloutRequested { request } | Event::RolloutQueued { request } if request.rollout == *rollout => {
+            Some(request)
+        }
+        _ => None,
+    });
+    let Some(own) = own else { return Vec::new() };
+    let mut instances: BTreeSet<InstanceId> = BTreeSet::new();
+    let mut told = Vec::new();
+    for record in records {
+        if let Event::InstancesReady { instances: ready, .. } = &record.entry.event {
+            instances.extend(ready.iter().map(|instance| instance.id.clone()));
+        }
+        if let Some((what, why)) = words(&record.entry.event, own, &instances) {
+            told.push(Decision { sequence: record.sequence, at: record.entry.at, what, why });
+        }
+    }
+    told
+}
+
+/// What was decided and why; none where the event is no decision but what came of one.
+fn words(event: &Event, own: &Request, instances: &BTreeSet<InstanceId>) -> Option<(String, Option<String>)> {
+    let only = |what: &str| Some((what.to_owned(), None));
+    let because = |what: String, why: &str| Some((what, Some(why.to_owned())));
+    match event {
+        Event::RolloutRequested { request } => {
+            let what = match request.kind {
+                RequestKind::Deploy => "it begins: a new release is to serve",
+                RequestKind::Rollback => "it begins: an earlier release is to serve again",
+                RequestKind::Remove => "it begins: the service is to be removed",
+            };
+            Some((what.to_owned(), Some(format!("{} asked", request.by))))
+        }
+        Event::RolloutQueued { request } if request.rollout == own.rollout => {
+            only("it waits until the rollout under way is cleared away")
+        }
+        Event::RolloutDropped { rollout, by } if *rollout == own.rollout => {
+            Some((format!("rollout {by} takes its place before it began"), None))
+        }
+        Event::InstancesRefused { why, .. } => because("the platform could not take the order".to_owned(), why),
+        Event::WeightRefused { why, .. } => because("the router refused the weight".to_owned(), why),
+        Event::WeightRequested { step: Some(step), split: Split::Trial { canary, .. }, .. } => {
+            Some((format!("step {}: {canary} of requests to the canary", step.saturating_add(1)), None))
+        }
+        Event::VerdictReached { verdict, .. } => {
+            let kind = match verdict.kind {
+                Kind::Harmful => "the canary is harmful",
+                Kind::Safe => "the canary is safe at this weight",
+                Kind::Undecided => "neither harm nor safety is shown",
+                Kind::NoTraffic => "no request comes to the canary",
+                Kind::Blind => "nothing can be seen",
+            };
+            because(kind.to_owned(), &own.policy.analysis.told(verdict, instances))
+        }
+        Event::StepPassed { step } => because(
+            format!("step {} is passed", step.saturating_add(1)),
+            "its hold is over, and it has shown what it had to",
+        ),
+        Event::StepChosen { step, why } => because(format!("step {} is chosen", step.saturating_add(1)), why),
+        Event::LeaseLapsed { .. } => because(
+            "the router went back to stable by itself; the weight is asked for again".to_owned(),
+            "it heard from nobody for a lease",
+        ),
+        Event::RouterRestarted { .. } => {
+            because("the weight is asked for again".to_owned(), "the router was started anew and serves stable")
+        }
+        Event::Paused { why } => because("it waits for a person".to_owned(), &why.sentence()),
+        Event::Resumed { by } => Some((format!("{by} lets it go on"), None)),
+        Event::PromoteRequested { by } => Some((format!("{by} promotes it without waiting for proof"), None)),
+        Event::RevertRequested { cause, .. } => {
+            because("all traffic is to go back to stable".to_owned(), &cause.sentence())
+        }
+        Event::Reverted { cause: Some(cause), .. } => {
+            because("all traffic is back on stable".to_owned(), &cause.sentence())
+        }
+        Event::Reverted { cause: None, .. } => only("all traffic is back on stable"),
+        Event::Promoted => only("promoted: the new release serves"),
+        Event::BakeEnded => only("the bake is over: the release before is removed"),
+        Event::RolloutFinished { outcome, why, .. } => {
+            let outcome = match outcome {
+                Outcome::Promoted => "it is over: promoted",
+                Outcome::RolledBack => "it is over: rolled back",
+                Outcome::Aborted => "it is over: aborted",
+                Outcome::Superseded => "it is over: superseded",
+                Outcome::Removed => "it is over: removed",
+            };
+            because(outcome.to_owned(), why)
+        }
+        _ => None,
+    }
+}
