@@ -75,7 +75,7 @@ async fn serve(services: u32) {
     for number in 0..services {
         engine.deploy(deployment(number)).await.expect("nothing is in the way");
     }
-    while engine.live().iter().any(|live| live.state.rollout.is_some()) {
+    while engine.live().iter().any(|live| live.state.stable.is_none()) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("{}", options.listener.local_addr().expect("an address"));

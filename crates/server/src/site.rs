@@ -44,7 +44,7 @@ pub(crate) fn is_api(path: &str) -> bool {
 
 /// Whether it is one of the page's own addresses, which the page itself shows.
 fn is_page(path: &str) -> bool {
-    let mut parts = path.trim_start_matches('/').split('/');
+    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
     let some = |part: &str| !part.is_empty();
     match parts {
