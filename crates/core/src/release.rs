@@ -197,6 +197,7 @@ pub struct Instance {
 /// Whether an instance can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = InstanceHealth))]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Running, not yet healthy for the first time.

@@ -7,7 +7,9 @@
 #[path = "../../fuzz/src/stub.rs"]
 mod stub;
 
-use davy_core::{EnvironmentName, HealthCheck, Millis, Policy, Process, Route, Run, ServiceKey, ServiceName, Source, Workload};
+use davy_core::{
+    EnvironmentName, HealthCheck, Millis, Policy, Process, Route, Run, ServiceKey, ServiceName, Source, Workload,
+};
 use davy_engine::{
     Access, Deploy, Engine, KeyFile, Ledger, Ports, Vault,
     store::{Signer, Store},
@@ -60,8 +62,12 @@ fn key(number: u32) -> ServiceKey {
 
 fn deployment(number: u32) -> Deploy {
     let key = key(number);
-    let run = Run::Process(Process { command: vec!["./service".to_owned(), format!("--number={number}")], files: Vec::new() });
-    let health = HealthCheck { path: Some("/healthz".to_owned()), grace: Millis::seconds(10), interval: Millis::seconds(1) };
+    let run = Run::Process(Process {
+        command: vec!["./service".to_owned(), format!("--number={number}")],
+        files: Vec::new(),
+    });
+    let health =
+        HealthCheck { path: Some("/healthz".to_owned()), grace: Millis::seconds(10), interval: Millis::seconds(1) };
     let route = Route { host: Some(format!("{}.example.com", key.service)), path: "/".to_owned() };
     let workload = Workload { run, env: Default::default(), secrets: Vec::new(), replicas: 2, health, route };
     let policy = Policy { bake: Millis(0), drain: Millis(0), hold: Millis(0), ..Policy::default() };
@@ -80,7 +86,9 @@ async fn serve(services: u32) {
     }
     println!("{}", options.listener.local_addr().expect("an address"));
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().lines().count());
-    davy_server::serve(engine, options, async { drop(ended.await) }, |_| std::future::ready(Ok(()))).await.expect("it serves");
+    davy_server::serve(engine, options, async { drop(ended.await) }, |_| std::future::ready(Ok(())))
+        .await
+        .expect("it serves");
 }
 
 async fn open(folder: &Path) -> (Arc<Engine>, davy_server::Options) {
@@ -135,7 +143,11 @@ async fn measure(services: u32, seconds: u32) -> ExitCode {
         let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
         println!(
             "{path}: {} requests at {RATE}/s of {bytes} bytes: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, at most {:.2} ms",
-            times.len(), at(0.5), at(0.99), at(0.999), at(1.0)
+            times.len(),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
         );
         worst = worst.max(at(0.99));
         figures.push(format!("{name}_p99_ms={:.2}", at(0.99)));
@@ -150,9 +162,8 @@ async fn measure(services: u32, seconds: u32) -> ExitCode {
 async fn ask(address: &str, path: &str, requests: u32) -> (usize, Vec<f64>) {
     let (due, waiting) = mpsc::unbounded_channel::<Instant>();
     let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
-    let askers: Vec<_> = (0..CONNECTIONS)
-        .map(|_| tokio::spawn(asker(address.to_owned(), path.to_owned(), waiting.clone())))
-        .collect();
+    let askers: Vec<_> =
+        (0..CONNECTIONS).map(|_| tokio::spawn(asker(address.to_owned(), path.to_owned(), waiting.clone()))).collect();
     let begin = Instant::now() + Duration::from_millis(200);
     for number in 0..requests {
         let at = begin + Duration::from_secs(1) * number / RATE;

@@ -45,6 +45,9 @@ refusals! {
     Failed "500" "Something failed inside the server.",
 }
 
+/// A DNS label.
+const LABEL: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
+
 /// The description as it is served and checked in: pretty JSON with a line's end.
 #[must_use]
 pub fn openapi() -> String {
@@ -95,13 +98,13 @@ fn complete(path: &str, method: &Method, operation: &mut Value) {
         operation["security"] = json!([]);
     }
     for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        let about = match name {
-            "id" => "The rollout.",
-            "environment" => "The environment.",
-            "service" => "The service.",
-            _ => "Its name.",
+        let (about, schema) = match name {
+            "id" => ("The rollout.", json!({ "type": "string" })),
+            "environment" => ("The environment.", json!({ "type": "string", "pattern": LABEL })),
+            "service" => ("The service.", json!({ "type": "string", "pattern": LABEL })),
+            _ => ("Its name.", json!({ "type": "string" })),
         };
-        parameter(operation, "path", name, about);
+        parameter(operation, ("path", name), about, &schema);
     }
     let mut refusals = vec![
         ("400", "The address holds a token, or is not as expected."),
@@ -121,9 +124,9 @@ fn complete(path: &str, method: &Method, operation: &mut Value) {
         refusals.push(("500", "Something failed inside the server."));
         parameter(
             operation,
-            "header",
-            "idempotency-key",
+            ("header", "idempotency-key"),
             "The same key for the same request: it is done once. Kept for a day, not over a restart.",
+            &json!({ "type": "string" }),
         );
     }
     if path.contains("{id}") && needs.is_some() {
@@ -132,7 +135,12 @@ fn complete(path: &str, method: &Method, operation: &mut Value) {
     }
     let stands = path.contains("/rollouts/{id}/") || path.ends_with("/rollback") || path.ends_with("/remove");
     if takes_body && stands && !path.ends_with("/report") && !path.contains("secrets") {
-        parameter(operation, "header", "if-match", "The `etag` that was seen: 409 (`A025`) when it is no longer so.");
+        parameter(
+            operation,
+            ("header", "if-match"),
+            "The `etag` that was seen: 409 (`A025`) when it is no longer so.",
+            &json!({ "type": "string" }),
+        );
     }
     if let Some(responses) = operation["responses"].as_object_mut() {
         for (status, why) in refusals {
@@ -156,9 +164,9 @@ fn refusal(why: &str) -> Value {
     })
 }
 
-fn parameter(operation: &mut Value, place: &str, name: &str, description: &str) {
+fn parameter(operation: &mut Value, (place, name): (&str, &str), description: &str, schema: &Value) {
     let parameter = json!({
-        "name": name, "in": place, "required": place == "path", "description": description, "schema": { "type": "string" },
+        "name": name, "in": place, "required": place == "path", "description": description, "schema": schema,
     });
     let Some(operation) = operation.as_object_mut() else { return };
     let all = operation.entry("parameters").or_insert_with(|| Value::Array(Vec::new()));

@@ -212,7 +212,14 @@ impl World {
                     Some(snapshot) => {
                         snapshot.check().expect("a snapshot that holds");
                         let boot = self.serving.as_ref().map_or("b".to_owned(), |serving| serving.boot.clone());
-                        self.serving = Some(Serving { snapshot, mode: Mode::Split, boot, counted: None, in_flight: Vec::new(), cut });
+                        self.serving = Some(Serving {
+                            snapshot,
+                            mode: Mode::Split,
+                            boot,
+                            counted: None,
+                            in_flight: Vec::new(),
+                            cut,
+                        });
                         Input::Done { generation }
                     }
                     None => Input::Refused { generation, why: "nothing to serve it with".to_owned() },
