@@ -9,6 +9,8 @@ class SignedIn {
   who = $state.raw<Session | null | undefined>(undefined);
   /** Why nobody is signed in any more, when somebody was. */
   ended = $state(false);
+  /** Who vouches for people here. */
+  ways = $state.raw<Way[]>([]);
   trouble = $state.raw<unknown>(null);
 
   constructor() {
@@ -23,7 +25,10 @@ class SignedIn {
 
   async look(): Promise<void> {
     try {
-      this.who = await get<Session>("/api/session");
+      // Asked of an address that everybody may ask: to be refused is an error on the console of a browser.
+      const told = await get<{ ways: Way[]; session?: Session | null }>("/api/session/ways");
+      this.ways = told.ways;
+      this.who = told.session === undefined ? await get<Session>("/api/session") : told.session;
       this.trouble = null;
     } catch (error) {
       if (error instanceof Problem && error.status === 401) this.who = null;
@@ -41,10 +46,6 @@ class SignedIn {
     live.stop(true);
     this.ended = false;
     this.who = null;
-  }
-
-  async ways(): Promise<Way[]> {
-    return (await get<{ ways: Way[] }>("/api/session/ways")).ways;
   }
 }
 
