@@ -109,6 +109,10 @@ rollout:
     return told.split("\n").filter(Boolean).map((line) => JSON.parse(line)).find((line) => line.rollout).rollout;
   }
 
+  act(rollout, action) {
+    return this.api(`/api/rollouts/${rollout}/${action}`, { method: "POST" });
+  }
+
   /** A first release that serves. */
   async serve(service, options) {
     const rollout = await this.deploy(service, options);

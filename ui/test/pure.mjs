@@ -14,8 +14,8 @@ const { sum } = await from("history");
 
 const rollout = (more = {}) => ({
   id: "r", service: "logo", environment: "production", state: "holding", step: 1, steps: [100, 500, 2500, 10000],
-  weight: { intended: 500, observed: 490 }, outcome: null, request: "deploy", release: "two", from: "one", version: "v2", from_version: "v1",
-  canary: { requests: 0, failed: 0 }, stable: { requests: 0, failed: 0 }, pause_limit_ms: 86_400_000, paused: null, verdict: null, ...more,
+  weight: { intended: 500, observed: 490 }, outcome: null, request: "deploy", release: "two", from: "one", version: "v2",
+  canary: { requests: 0, failed: 0 }, stable: { requests: 0, failed: 0 }, paused: null, verdict: null, ...more,
 });
 
 test("numbers read as a person reads them", () => {
@@ -40,6 +40,14 @@ test("what others write loses its power over the page", () => {
   assert.equal(words.plain("a\u202eb\u0000c\td"), "a\ufffdb\ufffdc\td");
 });
 
+test("a release is called by what it runs", () => {
+  assert.equal(words.called("2.0.1", "abc"), "2.0.1");
+  assert.equal(words.called("davy logo --port $PORT --version v2 --error-rate 1%", "abc"), "v2");
+  assert.equal(words.called('./logo --version="a b"', "abc"), "a b");
+  assert.equal(words.called("node server.js", "0ed95f2fd199"), "0ed95f2fd199");
+  assert.equal(words.called(null, "0ed95f2fd199"), "0ed95f2fd199");
+});
+
 test("of many steps those about the present one are shown", () => {
   const steps = Array.from({ length: 19 }, (_, index) => index);
   assert.deepEqual(words.path(steps.slice(0, 5), 2), [0, 1, 2, 3, 4]);
@@ -50,7 +58,7 @@ test("of many steps those about the present one are shown", () => {
 test("an action says what it does, or why it cannot be done", () => {
   const lena = (role) => ({ name: "lena", role });
   const of = (list, action) => list.find((offer) => offer.action === action);
-  const all = offers(rollout(), lena("approver"), null);
+  const all = offers(rollout(), lena("approver"), null, { before: "v1", policy: { pause_limit: 86_400_000 } });
   assert.deepEqual(all.map((offer) => [offer.action, offer.barred]), [["promote", null], ["pause", null], ["abort", null]]);
   assert.match(of(all, "promote").consequences[0], /v2 goes to 100 % without waiting for proof; 25 % is skipped/);
   assert.match(of(all, "abort").consequences[0], /All traffic goes to stable \(v1\) at once/);
@@ -114,8 +122,8 @@ test("the report becomes blocks of text and nothing else", () => {
 
 test("the past in sum tells what was decided from what was not", () => {
   const list = [
-    rollout({ outcome: "promoted" }), rollout({ outcome: "rolled-back", cause: "guard" }), rollout({ outcome: "rolled-back", cause: "guard" }),
-    rollout({ outcome: "aborted" }), rollout({ outcome: "superseded" }), rollout({ outcome: null }), rollout({ outcome: "promoted", request: "rollback" }),
+    rollout({ outcome: "promoted" }), rollout({ outcome: "rolled-back", why: "the gateway's guard cut the canary off" }), rollout({ outcome: "rolled-back", why: "the gateway's guard cut" }),
+    rollout({ outcome: "aborted", why: "lena asked for it" }), rollout({ outcome: "superseded" }), rollout({ outcome: null }), rollout({ outcome: "promoted", request: "rollback" }),
   ];
   const told = sum(list);
   assert.deepEqual([told.promoted, told.back, told.rate], [1, 3, 0.25]);

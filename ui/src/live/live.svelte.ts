@@ -2,14 +2,9 @@
 
 import { SvelteMap } from "svelte/reactivity";
 import { all } from "../api/client.ts";
-import type { Rollout, Service } from "../api/types.ts";
-import { isOver } from "../pure/words.ts";
+import type { JournalRecord, Rollout, Service } from "../api/types.ts";
+import { called, isOver } from "../pure/words.ts";
 import { Stream, type Frame, type Link } from "./stream.ts";
-
-export interface JournalRecord {
-  sequence: number;
-  stream: { service: string; environment: string };
-}
 
 const SAMPLES = 20;
 
@@ -25,6 +20,8 @@ class Live {
   services = new SvelteMap<string, Service>();
   /** The server's time in milliseconds, by the second; it stands while the connection is lost. */
   now = $state(Date.now());
+  /** What releases run, as far as it was told. */
+  runs = new SvelteMap<string, string>();
   onOut: () => void = () => {};
 
   #stream: Stream | null = null;
@@ -81,7 +78,7 @@ class Live {
       ]);
       const keep = new Set(services.items.map(serviceKey));
       for (const key of this.services.keys()) if (!keep.has(key)) this.services.delete(key);
-      for (const service of services.items) this.services.set(serviceKey(service), service);
+      for (const service of services.items) this.put(service);
       const live = new Set(rollouts.items.map((rollout) => rollout.id));
       for (const id of this.rollouts.keys()) if (!live.has(id)) this.rollouts.delete(id);
       for (const rollout of rollouts.items) this.take(rollout);
@@ -94,10 +91,25 @@ class Live {
     }
   }
 
+  put(service: Service): void {
+    this.services.set(serviceKey(service), service);
+    if (service.stable && service.version) this.learn(service.stable, service.version);
+  }
+
+  learn(release: string, runs: string): void {
+    if (this.runs.get(release) !== runs) this.runs.set(release, runs);
+  }
+
+  /** What a release is called. */
+  called(release: string): string {
+    return called(this.runs.get(release), release);
+  }
+
   /** A rollout as the server sees it now, unless something newer is known. */
   take(rollout: Rollout): void {
     this.#offsets.push(rollout.now - Date.now());
     if (this.#offsets.length > SAMPLES) this.#offsets.shift();
+    this.learn(rollout.release, rollout.version);
     const known = this.rollouts.get(rollout.id);
     if (known && known.now > rollout.now) return;
     if (isOver(rollout)) this.rollouts.delete(rollout.id);
@@ -129,7 +141,7 @@ class Live {
       }
       for (const frame of last.values()) {
         if (frame.kind === "rollout") this.ended(frame.data as Rollout);
-        else this.services.set(serviceKey(frame.data as Service), frame.data as Service);
+        else this.put(frame.data as Service);
       }
     };
     if (document.visibilityState === "hidden") setTimeout(apply, 250);

@@ -1,6 +1,6 @@
 // What the past says in sum.
 
-import type { CauseKind, Rollout } from "../api/types.ts";
+import type { Rollout } from "../api/types.ts";
 
 export interface Sum {
   ended: number;
@@ -11,19 +11,22 @@ export interface Sum {
   causes: { cause: string; count: number }[];
 }
 
-const CAUSES: Record<CauseKind, string> = {
-  judge: "the judge found harm",
-  guard: "the gateway's guard found harm",
-  person: "a person aborted",
-  rollback: "a person went back",
-  superseded: "a newer rollout came",
-  canary: "the new release did not run",
-  deadline: "not proven by the deadline",
-  "pause-limit": "nobody answered a pause",
-  router: "the router went back",
-};
+/** By what the server says: its reasons are sentences, the kinds of which begin or end alike. */
+const CAUSES: [RegExp, string][] = [
+  [/^the gateway's guard /, "the gateway's guard found harm"],
+  [/ asked for the release before it$/, "a person went back"],
+  [/ asked for it$/, "a person aborted"],
+  [/^rollout .* took its place$/, "a newer rollout came"],
+  [/^the new release failed: /, "the new release did not run"],
+  [/^the step's deadline passed/, "not proven by the deadline"],
+  [/^nobody answered the pause/, "nobody answered a pause"],
+  [/^the router had gone back: /, "the router went back"],
+];
 
-export const causeWords = (cause: CauseKind): string => CAUSES[cause];
+export function cause(rollout: Rollout): string {
+  const why = rollout.why ?? "";
+  return CAUSES.find(([sentence]) => sentence.test(why))?.[1] ?? (rollout.outcome === "rolled-back" ? "the judge found harm" : "a person aborted");
+}
 
 const BACK = new Set(["rolled-back", "aborted"]);
 
@@ -33,8 +36,8 @@ export function sum(rollouts: readonly Rollout[]): Sum {
   const back = ended.filter((rollout) => BACK.has(rollout.outcome!));
   const causes = new Map<string, number>();
   for (const rollout of back) {
-    const cause = rollout.cause ? CAUSES[rollout.cause] : rollout.outcome === "aborted" ? CAUSES.person : "taken back";
-    causes.set(cause, (causes.get(cause) ?? 0) + 1);
+    const one = cause(rollout);
+    causes.set(one, (causes.get(one) ?? 0) + 1);
   }
   const judged = promoted + back.length;
   return {

@@ -1,6 +1,6 @@
 // What a person may do about a rollout, what each would do, and why one cannot be done now.
 
-import type { Role, Rollout } from "../api/types.ts";
+import type { Policy, Role, Rollout } from "../api/types.ts";
 import { called, duration, weight } from "./words.ts";
 
 export type Action = "promote" | "pause" | "resume" | "abort" | "rollback";
@@ -15,6 +15,13 @@ export interface Offer {
   /** Why it cannot be done now; nothing when it can. */
   barred: string | null;
   harm: boolean;
+}
+
+/** What is known of a release's names and of its rollout's policy besides. */
+export interface Besides {
+  /** What the release before is called. */
+  before?: string | null;
+  policy?: Pick<Policy, "pause_limit"> | null;
 }
 
 export interface Asker {
@@ -38,25 +45,26 @@ function neverNow(rollout: Rollout): string | null {
 }
 
 /** `elsewhere` says why nothing can be done at all: the past is shown, or the connection is lost. */
-export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null): Offer[] {
-  const stable = rollout.from === null ? "stable" : `stable (${called(rollout.from_version, rollout.from)})`;
+export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null, besides: Besides = {}): Offer[] {
+  const before = rollout.from === null ? null : (besides.before ?? called(null, rollout.from));
+  const stable = before === null ? "stable" : `stable (${before})`;
   const canary = called(rollout.version, rollout.release);
   const at = weight(rollout.weight.intended);
   const over = neverNow(rollout);
   const first = rollout.from === null;
-  const limit = rollout.pause_limit_ms ? `within ${duration(rollout.pause_limit_ms)}` : "before the pause limit";
+  const limit = besides.policy ? `within ${duration(besides.policy.pause_limit)}` : "before the pause limit";
   const left = rollout.steps.slice(rollout.step + 1).map(weight);
   const bar = (role: Role, own: string | null) => elsewhere ?? over ?? denied(asker, role) ?? own;
 
   // While it bakes, the release before still runs. Later on, the service's page says to which release one can go back.
-  if (rollout.state === "baking" && rollout.from !== null) {
+  if (rollout.state === "baking" && before !== null) {
     return [
       {
         action: "rollback",
         label: "Roll back",
-        confirm: `Roll back to ${called(rollout.from_version, rollout.from)}`,
+        confirm: `Roll back to ${before}`,
         consequences: [
-          `The release before, ${called(rollout.from_version, rollout.from)}, still runs: it gets all traffic at once.`,
+          `The release before, ${before}, still runs: it gets all traffic at once.`,
           "Nothing has to start. This rollout ends as rolled back.",
         ],
         barred: elsewhere ?? denied(asker, "deployer"),

@@ -151,10 +151,17 @@ export function rate(traffic: { requests: number | null; seconds: number | null 
 }
 
 /** A name that is a digest, short enough to compare by eye. */
-export const short = (id: string): string => (id.length > 14 ? `${id.slice(0, 12)}…` : id);
+export const short = (id: string): string => (id.length > 24 ? `${id.slice(0, 22)}…` : id);
 
-/** What a release is called: its version if it has one, else its name. */
-export const called = (version: string | null | undefined, id: string): string => version || short(id);
+/**
+ * What a release is called, from what it runs: a tag as it is; of a command the version that it is told; else the release's name.
+ */
+export function called(runs: string | null | undefined, id: string): string {
+  if (!runs) return short(id);
+  if (!/\s/.test(runs)) return short(runs);
+  const told = /(?:^|\s)--?(?:version|tag)[=\s]+("[^"]*"|\S+)/.exec(runs)?.[1];
+  return told ? short(told.replaceAll('"', "")) : short(id);
+}
 
 /** Text of others without what would steer a terminal: escape sequences go, other control characters are made visible. */
 export function plain(text: string): string {
