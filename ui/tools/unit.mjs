@@ -8,7 +8,7 @@ const out = mkdtempSync(join(tmpdir(), "davy-page-"));
 try {
   execFileSync("npx", ["tsc", "-p", "tsconfig.pure.json", "--outDir", out], { stdio: "inherit" });
   symlinkSync(join(import.meta.dirname, "../package.json"), join(out, "package.json"));
-  execFileSync(process.execPath, ["--test", "test/pure.mjs"], { stdio: "inherit", env: { ...process.env, PURE: join(out, "pure") } });
+  execFileSync(process.execPath, ["--test", "test/pure.mjs", "test/pure-setup.mjs"], { stdio: "inherit", env: { ...process.env, PURE: join(out, "pure") } });
 } finally {
   rmSync(out, { recursive: true });
 }

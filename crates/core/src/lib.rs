@@ -5,6 +5,7 @@
 
 mod analysis;
 mod earlier;
+mod found;
 mod id;
 mod notify;
 mod policy;
@@ -18,6 +19,7 @@ mod weight;
 mod window;
 
 pub use analysis::{Analysis, Budget, LatencyLimit, METRICS, Metric, MetricSource};
+pub use found::{Check, Finding, Found, Reach, Said, Site, Speaker};
 pub use id::{
     Actor, Digest, EnvironmentName, Generation, InstanceId, InvalidName, ReleaseId, RolloutId, ServiceKey, ServiceName,
 };

@@ -2,7 +2,7 @@
 //! another in one rollout.
 
 use crate::home::Home;
-use davy_core::{Digest, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Source, Workload};
+use davy_core::{Digest, Finding, Generation, Instance, Millis, Place, ReleaseId, ServiceKey, Site, Source, Workload};
 use davy_docker::Engines;
 use davy_local::LocalPlatform;
 use davy_ports::{Boxed, Error, LogLine, LogQuery, Order, Platform, Prepared, Streamed, Vault};
@@ -107,6 +107,20 @@ impl Platform for Places {
             }
             Ok(())
         })
+    }
+
+    fn found(&self) -> Boxed<'_, Vec<Site>> {
+        Box::pin(async move {
+            let mut sites = Vec::new();
+            for place in [&self.docker as &dyn Platform, &self.local] {
+                sites.extend(place.found().await);
+            }
+            sites
+        })
+    }
+
+    fn examine<'a>(&'a self, source: &'a Source, workload: &'a Workload) -> Boxed<'a, Vec<Finding>> {
+        self.of(workload.run.place()).examine(source, workload)
     }
 
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {

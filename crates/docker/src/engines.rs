@@ -2,7 +2,7 @@
 //! on all of them, so that it may move from one to another in one rollout.
 
 use crate::{DockerPlatform, Options};
-use davy_core::{Digest, Generation, Instance, Millis, ReleaseId, Run, ServiceKey, Source, Workload};
+use davy_core::{Digest, Finding, Generation, Instance, Millis, ReleaseId, Run, ServiceKey, Site, Source, Workload};
 use davy_place::disk;
 use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::{future, stream};
@@ -97,6 +97,18 @@ impl Engines {
         Ok(named.entry(address.clone()).or_insert(place).clone())
     }
 
+    /// The same for a question: an engine that nothing was ever ordered of leaves no trace.
+    fn asked(&self, workload: &Workload) -> Result<DockerPlatform, Error> {
+        let Run::Container(container) = &workload.run else { return Ok(self.own.clone()) };
+        let Some(address) = &container.engine else { return Ok(self.own.clone()) };
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
+        let unknown = || {
+            let tried = format!("look at the Docker engine at {address}");
+            Error::later(tried, "nothing was deployed to it yet, so it is not reached before a deployment")
+        };
+        named.ok_or_else(unknown)
+    }
+
     /// Stops every container of every engine, and removes them and their networks.
     ///
     /// # Errors
@@ -184,6 +196,25 @@ impl Platform for Engines {
                 place.prune(key, needed).await.map_err(|error| place.names(error))
             };
             future::join_all(self.all().into_iter().map(prune)).await.into_iter().collect()
+        })
+    }
+
+    fn found(&self) -> Boxed<'_, Vec<Site>> {
+        Box::pin(async move {
+            let look = |place: DockerPlatform| async move { place.site().await };
+            future::join_all(self.all().into_iter().map(look)).await
+        })
+    }
+
+    fn examine<'a>(&'a self, _: &'a Source, workload: &'a Workload) -> Boxed<'a, Vec<Finding>> {
+        Box::pin(async move {
+            match self.asked(workload) {
+                Ok(place) => place.findings(workload).await,
+                Err(error) => {
+                    let says = error.to_string();
+                    vec![Finding { what: "engine".to_owned(), well: None, says, hint: error.hint }]
+                }
+            }
         })
     }
 

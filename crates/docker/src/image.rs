@@ -147,6 +147,29 @@ pub(crate) async fn resolve(docker: &Docker, pulls: &Pulls, key: &ServiceKey, na
     Ok(Known { digest, image, notice: None })
 }
 
+/// What a name means now, without fetching anything: the image, where it is on the engine, and what there is to say of it.
+pub(crate) async fn glance(docker: &Docker, name: &str) -> Result<(Option<ImageInspect>, String), Error> {
+    let tried = format!("find the image {name}");
+    let reference = Reference::parse(name);
+    let there = inspect(docker, name, &tried).await?;
+    let origin = there.as_ref().map(|image| Origin::of(image, &reference));
+    let kept = || there.as_ref().and_then(|image| image.id.clone()).unwrap_or_default();
+    match (origin, &reference.digest) {
+        (Some(Origin::Engine), _) => return Ok((there, "it was built on this engine".to_owned())),
+        (Some(_), Some(_)) => return Ok((there, "it is on the engine".to_owned())),
+        _ => {}
+    }
+    match (asked(docker, &reference, &tried).await, origin) {
+        (Ok(digest), None) => Ok((None, format!("{} has it as {digest}; a deployment pulls it", reference.registry()))),
+        (Ok(digest), Some(_)) => Ok((there, format!("{} has it as {digest}", reference.registry()))),
+        (Err(Refused { lacks: true, .. }), Some(Origin::Untold)) => {
+            let says = format!("{} has none for you: {} on the engine is used", reference.registry(), kept());
+            Ok((there, says))
+        }
+        (Err(refused), _) => Err(refused.error),
+    }
+}
+
 /// The image of a digest, if it is there.
 pub(crate) async fn here(docker: &Docker, digest: &Digest) -> Result<Option<ImageInspect>, Error> {
     inspect(docker, digest.as_str(), &format!("find the image {digest}")).await

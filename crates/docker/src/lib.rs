@@ -9,6 +9,7 @@ mod dial;
 mod engaged;
 mod engine;
 mod engines;
+mod found;
 mod image;
 mod logs;
 mod looks;

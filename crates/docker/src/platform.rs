@@ -4,6 +4,7 @@ use crate::{
     container::{self, HOME, Labels, Told},
     engaged::{Engaged, blocking},
     engine::{Engine, failed, is_absent, status},
+    found,
     image::{self, Used},
     logs,
     looks::{Heard, Looks},
@@ -19,8 +20,8 @@ use bollard::{
     },
 };
 use davy_core::{
-    Digest, Generation, Given as How, Health, Instance, InstanceId, Millis, ReleaseId, Run, ServiceKey, Source,
-    Workload,
+    Digest, Finding, Generation, Given as How, Health, Instance, InstanceId, Millis, Place, ReleaseId, Run, ServiceKey,
+    Site, Source, Workload,
 };
 use davy_place::{Mask, Probe, disk, give};
 use davy_ports::{Boxed, Error, LogLine, LogQuery, LogSource, NoVault, Order, Platform, Prepared, Streamed, Vault};
@@ -50,6 +51,8 @@ const LINES: usize = 256;
 const ALL_LINES: usize = 1_000_000_000;
 /// The longest wait for the next bytes of an image.
 const STALL: Duration = Duration::from_secs(60);
+/// The longest wait for what else runs on the engine: a person waits for it.
+const FOUND: Duration = Duration::from_secs(8);
 /// The lines of a container's output that explain why it ended.
 const LAST_WORDS: usize = 5;
 
@@ -196,6 +199,58 @@ impl DockerPlatform {
         let version =
             docker.version().await.map_err(|error| failed("ask the Docker engine for its version", &error))?;
         Ok(version.version.unwrap_or_default())
+    }
+
+    async fn others(&self) -> Result<(Vec<davy_core::Found>, usize), Error> {
+        let docker = self.shared.engine.client().await?;
+        let engine = self.shared.named.then(|| self.host());
+        found::containers(&docker, engine, self.shared.engine.machine().await?).await
+    }
+
+    /// What else runs on the engine.
+    pub(crate) async fn site(&self) -> Site {
+        let called = format!("the Docker engine at {}", self.host());
+        let tried = "list the containers";
+        let looked = tokio::time::timeout(FOUND, self.others()).await;
+        let looked =
+            looked.unwrap_or_else(|_| Err(Error::later(tried, format!("no answer within {} s", FOUND.as_secs()))));
+        let (found, trouble, hint) = match looked {
+            Ok((found, 0)) => (found, String::new(), String::new()),
+            Ok((found, more)) => (found, format!("{more} more containers run there and are not shown"), String::new()),
+            Err(error) => (Vec::new(), error.to_string(), error.hint),
+        };
+        Site { place: Place::Docker, called, found, trouble, hint }
+    }
+
+    /// What the engine and the image's registry say of a container before it is made.
+    pub(crate) async fn findings(&self, workload: &Workload) -> Vec<Finding> {
+        let finding =
+            |what: &str, well, says: String, hint: String| Finding { what: what.to_owned(), well, says, hint };
+        let Run::Container(container) = &workload.run else { return Vec::new() };
+        let docker = match self.shared.engine.client().await {
+            Ok(docker) => docker,
+            Err(error) => return vec![finding("engine", Some(false), error.to_string(), error.hint)],
+        };
+        let engine = finding("engine", Some(true), format!("it answers at {}", self.host()), String::new());
+        let (image, says) = match image::glance(&docker, &container.image).await {
+            Ok(seen) => seen,
+            Err(error) => return vec![engine, finding("image", Some(false), error.to_string(), error.hint)],
+        };
+        let mut findings = vec![engine, finding("image", Some(true), says, String::new())];
+        let Some(image) = image else { return findings };
+        findings.push(match container::port(container, &image) {
+            Err(error) => finding("port", Some(false), error.to_string(), error.hint),
+            Ok(port) => {
+                let exposed = image.config.and_then(|config| config.exposed_ports).unwrap_or_default();
+                let says = match exposed.iter().any(|one| *one == format!("{port}/tcp") || *one == port.to_string()) {
+                    true => (Some(true), format!("the image exposes {port}")),
+                    false if exposed.is_empty() => (None, format!("the image says nothing of ports; {port} is used")),
+                    false => (None, format!("the image exposes {}, not {port}", exposed.join(", "))),
+                };
+                finding("port", says.0, says.1, String::new())
+            }
+        });
+        findings
     }
 
     /// Stops every container of this place, and removes them and their network.
@@ -707,6 +762,14 @@ impl Platform for DockerPlatform {
             let needed = running.chain(needed.iter().map(Digest::to_string)).collect();
             image::prune(&docker, &self.shared.used, key, needed).await
         })
+    }
+
+    fn found(&self) -> Boxed<'_, Vec<Site>> {
+        Box::pin(async move { vec![self.site().await] })
+    }
+
+    fn examine<'a>(&'a self, _: &'a Source, workload: &'a Workload) -> Boxed<'a, Vec<Finding>> {
+        Box::pin(self.findings(workload))
     }
 
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {

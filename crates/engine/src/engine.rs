@@ -9,7 +9,8 @@ use crate::{
     reconciler::{Live, Message, Ports, REPORTS_AT_ONCE, Reconciler, Shared, davy, write_report},
 };
 use davy_core::{
-    Actor, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Source, Timestamp, Workload,
+    Actor, Finding, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Site, Source, Timestamp,
+    Workload,
     rollout::{Cause, Command, Event, Outcome, Phase, Refusal, Request, RequestKind},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
@@ -224,6 +225,16 @@ impl Engine {
     #[must_use]
     pub fn fetching(&self, key: &ServiceKey) -> Option<String> {
         self.ports.platform.fetching(key)
+    }
+
+    /// What runs at the places and is not Davy's.
+    pub async fn found(&self) -> Vec<Site> {
+        self.ports.platform.found().await
+    }
+
+    /// What its place says of a workload before it is deployed; nothing is changed.
+    pub async fn examine(&self, source: &Source, workload: &Workload) -> Vec<Finding> {
+        self.ports.platform.examine(source, workload).await
     }
 
     async fn request(

@@ -29,7 +29,7 @@ pub(crate) fn body(bytes: &[u8]) {
 }
 
 fn sound(draft: &Draft) {
-    let Draft { service, text, notes } = draft;
+    let Draft { service, text, notes, .. } = draft;
     let file = parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors:?} in\n{text}"));
     file.resolve(None, Some(service)).unwrap_or_else(|errors| panic!("{errors:?} in\n{text}"));
     for note in notes {

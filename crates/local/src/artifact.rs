@@ -71,6 +71,22 @@ pub(crate) fn prepare(
     kept
 }
 
+/// What would be run, and how many files would be copied; nothing is.
+pub(crate) fn glance(folders: &Folders, source: &Source, workload: &Workload) -> Result<(String, usize), Error> {
+    let plan = Plan::make(folders.data(), source, workload)?;
+    let program = match (&plan.system_program, plan.command.first()) {
+        (Some(program), _) => program.display().to_string(),
+        (None, first) => plan
+            .root
+            .join(first.map(String::as_str).unwrap_or_default())
+            .components()
+            .collect::<PathBuf>()
+            .display()
+            .to_string(),
+    };
+    Ok((program, plan.files.len()))
+}
+
 /// The words that a prepared release executes.
 pub(crate) fn command(release: &Path) -> io::Result<Vec<String>> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(release.join(MANIFEST))?)?;

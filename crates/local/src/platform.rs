@@ -8,7 +8,10 @@ use crate::{
     shim::protocol::{Phase, Spec, Status},
     sweep::marked,
 };
-use davy_core::{Digest, Generation, Health, Instance, InstanceId, Millis, ReleaseId, ServiceKey, Source, Workload};
+use davy_core::{
+    Digest, Finding, Generation, Health, Instance, InstanceId, Millis, Place, ReleaseId, ServiceKey, Site, Source,
+    Workload,
+};
 use davy_place::{Fences, Probe, disk::io_error, give};
 use davy_ports::{Boxed, Error, LogLine, LogQuery, NoVault, Order, Platform, Prepared, Streamed, Vault};
 use futures_util::{StreamExt, future, stream};
@@ -358,6 +361,33 @@ impl Platform for LocalPlatform {
 
     fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>> {
         Box::pin(LocalPlatform::prune(self, key, needed))
+    }
+
+    fn found(&self) -> Boxed<'_, Vec<Site>> {
+        let site = Site {
+            place: Place::Local,
+            called: "this machine".to_owned(),
+            found: Vec::new(),
+            trouble: "processes are not listed: a process does not say how it is to be started".to_owned(),
+            hint: "write its command".to_owned(),
+        };
+        Box::pin(std::future::ready(vec![site]))
+    }
+
+    fn examine<'a>(&'a self, source: &'a Source, workload: &'a Workload) -> Boxed<'a, Vec<Finding>> {
+        let (folders, source, workload) = (self.folders.clone(), source.clone(), workload.clone());
+        Box::pin(async move {
+            let looked = blocking(move || artifact::glance(&folders, &source, &workload)).await;
+            let (well, says, hint) = match looked {
+                Ok((program, 0)) => (true, format!("{program} would run where it is"), String::new()),
+                Ok((program, 1)) => (true, format!("{program} would be copied, and the copy run"), String::new()),
+                Ok((program, files)) => {
+                    (true, format!("{program} would run, with copies of {files} files"), String::new())
+                }
+                Err(error) => (false, error.to_string(), error.hint),
+            };
+            vec![Finding { what: "command".to_owned(), well: Some(well), says, hint }]
+        })
     }
 
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>> {

@@ -13,5 +13,5 @@ pub use fences::Fences;
 pub use given::{Given, give};
 pub use mask::{Mask, Masked};
 pub use myself::{INSTANCE, myself};
-pub use probe::Probe;
+pub use probe::{Asked, Probe, request};
 pub use substitute::{known, substitute};

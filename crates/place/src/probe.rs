@@ -2,7 +2,7 @@
 
 use davy_core::{Health, HealthCheck, Timestamp};
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, client::conn::http1, header};
+use hyper::{Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use std::{
     net::SocketAddr,
@@ -94,8 +94,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn ask(address: SocketAddr, path: Option<&str>) -> Result<(), String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect to {address}: {error}"))?;
-    let Some(path) = path else { return Ok(()) };
+    let Some(path) = path else { return connect(address).await.map(|_| ()) };
+    let Asked { status, .. } = request(address, path).await?;
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("GET {path} on {address}: {status}"))
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(address).await.map_err(|error| format!("connect to {address}: {error}"))
+}
+
+/// What a health check was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// 200 to 399 is healthy.
+    pub status: StatusCode,
+    /// Where it redirects to, if it does. Nobody follows.
+    pub location: Option<String>,
+}
+
+/// One health check, as an instance is asked.
+///
+/// # Errors
+/// What was tried, and why there is no answer.
+pub async fn request(address: SocketAddr, path: &str) -> Result<Asked, String> {
+    let stream = connect(address).await?;
     let failed = |error: hyper::Error| format!("GET {path} on {address}: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let request = Request::get(path)
@@ -110,9 +136,10 @@ async fn ask(address: SocketAddr, path: Option<&str>) -> Result<(), String> {
     }));
     let response = sender.send_request(request).await.map_err(failed)?;
     let status = response.status();
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     // Read to its end, within reason, so that the service does not log a broken pipe.
     let _ = http_body_util::Limited::new(response.into_body(), 64 * 1024).collect().await;
-    if (200..=399).contains(&status.as_u16()) { Ok(()) } else { Err(format!("GET {path} on {address}: {status}")) }
+    Ok(Asked { status, location })
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -2,7 +2,8 @@
 
 use crate::{Boxed, Error, Streamed};
 use davy_core::{
-    Digest, Generation, Instance, InstanceId, Millis, Release, ReleaseId, ServiceKey, Source, Timestamp, Workload,
+    Digest, Finding, Generation, Instance, InstanceId, Millis, Release, ReleaseId, ServiceKey, Site, Source, Timestamp,
+    Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,17 @@ pub trait Platform: Send + Sync {
 
     /// Forgets artifacts of a service that neither run nor are among these, which may still be needed.
     fn prune<'a>(&'a self, key: &'a ServiceKey, needed: &'a [Digest]) -> Boxed<'a, Result<(), Error>>;
+
+    /// What runs here and is not Davy's, engine by engine. One that cannot be asked says so in its part of the answer.
+    fn found(&self) -> Boxed<'_, Vec<Site>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// Whether a workload could run here, as far as that can be said without changing or fetching anything.
+    fn examine<'a>(&'a self, source: &'a Source, workload: &'a Workload) -> Boxed<'a, Vec<Finding>> {
+        let _ = (source, workload);
+        Box::pin(std::future::ready(Vec::new()))
+    }
 
     /// The output of a service's instances.
     fn logs<'a>(&'a self, query: &'a LogQuery) -> Boxed<'a, Result<Streamed<'static, Result<LogLine, Error>>, Error>>;

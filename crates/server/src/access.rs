@@ -62,6 +62,11 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/api/tokens/{name}/revoke", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/checkpoint", Role::Admin, Reach::Everywhere),
     rule(Method::GET, "/api/deeds", Role::Admin, Reach::Everywhere),
+    rule(Method::GET, "/api/set-up/found", Role::Viewer, Reach::Everywhere),
+    rule(Method::POST, "/api/set-up/draft", Role::Deployer, Reach::Handled),
+    rule(Method::POST, "/api/set-up/review", Role::Deployer, Reach::Handled),
+    rule(Method::POST, "/api/set-up/check", Role::Deployer, Reach::Handled),
+    rule(Method::POST, "/api/set-up/forecast", Role::Deployer, Reach::Handled),
     rule(Method::GET, "/api/events", Role::Viewer, Reach::Handled),
     rule(Method::POST, "/api/shutdown", Role::Admin, Reach::Everywhere),
 ];

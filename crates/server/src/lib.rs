@@ -23,6 +23,7 @@ mod rollouts;
 mod routes;
 mod secrets;
 mod services;
+pub mod setup;
 mod shown;
 mod site;
 mod stale;

@@ -4,7 +4,7 @@ use crate::{
     Shared, Stop, address, deploy, events, guard, notify, once,
     openapi::{self, Failed, Malformed},
     problem::Problem,
-    rollouts, secrets, services, site,
+    rollouts, secrets, services, setup, site,
     take::Perhaps,
     tokens, wire,
 };
@@ -55,6 +55,11 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::checkpoint))
         .routes(routes!(tokens::deeds))
+        .routes(routes!(setup::found))
+        .routes(routes!(setup::draft))
+        .routes(routes!(setup::review))
+        .routes(routes!(setup::check))
+        .routes(routes!(setup::forecast))
         .routes(routes!(events::follow))
         .routes(routes!(shutdown))
 }

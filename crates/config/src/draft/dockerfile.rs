@@ -132,7 +132,7 @@ impl Dockerfile {
     pub fn draft(&self, service: &str) -> Draft {
         let mut sheet = Sheet::new(service);
         let what = format!("build it with `docker build -t {service} .`");
-        sheet.guess(format!("image: {service}"), self.from(1, what));
+        sheet.guess(format!("image: {service}"), From { sure: false, ..self.from(1, what) });
         self.port(&mut sheet, true);
         sheet.plain("# replicas: 2", "");
         if let Some(said) = &self.stage.user {
@@ -150,7 +150,7 @@ impl Dockerfile {
     }
 
     fn from(&self, line: usize, what: impl Into<String>) -> From {
-        From { file: self.name.clone(), line, what: what.into() }
+        From { file: self.name.clone(), line, what: what.into(), sure: true }
     }
 
     /// The first port, else what `ENV PORT` says.
@@ -172,7 +172,8 @@ impl Dockerfile {
                 true
             }
             ([], None) if must => {
-                sheet.guess("port: 8080", self.from(1, "nothing says it, there is no EXPOSE"));
+                let from = self.from(1, "nothing says it, there is no EXPOSE");
+                sheet.guess("port: 8080", From { sure: false, ..from });
                 let message = "there is no EXPOSE: 8080 was guessed; write in `port` where the container listens";
                 sheet.note(&self.name, 1, message);
                 false

@@ -3,6 +3,8 @@
 
 mod compose;
 mod dockerfile;
+mod form;
+mod found;
 mod health;
 mod interpolate;
 mod secret;
@@ -12,6 +14,9 @@ mod values;
 
 pub use compose::{Compose, Service};
 pub use dockerfile::Dockerfile;
+pub use form::{Field, Form, KEYS, Key, Unknown, Written};
+pub use found::of_container;
+pub use secret::is_likely as is_likely_secret;
 pub use sheet::{Draft, Note};
 
 /// Why a file cannot be read.

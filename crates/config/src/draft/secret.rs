@@ -1,7 +1,8 @@
 //! What is likely to be a secret: it is never copied, and never shown.
 
 /// Whether a variable's name, or the form of its value, says so.
-pub(super) fn is_likely(name: &str, value: &str) -> bool {
+#[must_use]
+pub fn is_likely(name: &str, value: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let words = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "APIKEY"];
     let segments = ["KEY", "KEYS", "PASS", "PWD", "PW", "AUTH", "SALT", "DSN"];

@@ -71,6 +71,18 @@ struct Text {
     line: usize,
 }
 
+/// Words as a command is written, each kept together.
+pub(super) fn words(words: &[String]) -> String {
+    let quoted = |word: &String| match !word.is_empty()
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@+%$".contains(c))
+    {
+        true => word.clone(),
+        false if !word.contains('\'') => format!("'{word}'"),
+        false => format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 impl Compose {
     /// A file for one of its services. `dockerfile` is what that service is built from, if it could be read.
     #[must_use]
@@ -111,7 +123,7 @@ impl Compose {
     }
 
     fn from(&self, line: usize, what: impl Into<String>) -> From {
-        From { file: self.name.clone(), line, what: what.into() }
+        From { file: self.name.clone(), line, what: what.into(), sure: true }
     }
 
     /// A value as Compose would have it without a variable set.
@@ -138,8 +150,9 @@ impl Compose {
     }
 
     fn guess(&self, sheet: &mut Sheet, key: &str, text: Text, what: &str) {
+        let sure = text.guess.is_none();
         let what = text.guess.as_ref().map_or_else(|| what.to_owned(), |guess| format!("{what}, {guess}"));
-        sheet.guess(format!("{key}: {}", scalar(&text.text)), self.from(text.line, what));
+        sheet.guess(format!("{key}: {}", scalar(&text.text)), From { sure, ..self.from(text.line, what) });
     }
 
     /// A key that becomes another, with one value.
@@ -172,7 +185,8 @@ impl Compose {
                     true => format!("what `docker compose build {}` calls it", service.name),
                     false => "it says none that can be read: write the image".to_owned(),
                 };
-                sheet.guess(format!("image: {}", scalar(&text)), self.from(service.line, what));
+                let from = From { sure: is_built, ..self.from(service.line, what) };
+                sheet.guess(format!("image: {}", scalar(&text)), from);
             }
         }
     }
@@ -203,15 +217,7 @@ impl Compose {
             self.note(sheet, node.span.line, message);
             return;
         }
-        let quoted = |word: &String| match !word.is_empty()
-            && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@+%$".contains(c))
-        {
-            true => word.clone(),
-            false if !word.contains('\'') => format!("'{word}'"),
-            false => format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")),
-        };
-        let text = words.iter().map(quoted).collect::<Vec<_>>().join(" ");
-        sheet.guess(format!("command: {}", scalar(&text)), self.from(node.span.line, "command"));
+        sheet.guess(format!("command: {}", scalar(&self::words(&words))), self.from(node.span.line, "command"));
     }
 
     fn port(&self, sheet: &mut Sheet, node: &Node, dockerfile: Option<&Dockerfile>) -> Option<u16> {
@@ -477,6 +483,7 @@ impl Compose {
             sheet.plain(format!("# secrets: [{names}]"), "give each with `davy secret set`, then uncomment this");
         }
         for (name, line) in &secrets {
+            sheet.secret(name, From { sure: false, ..self.from(*line, "environment, and it looks like a secret") });
             let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
             sheet.plain(
                 "",

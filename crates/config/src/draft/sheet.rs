@@ -1,6 +1,7 @@
 //! The file as it is drafted: lines with their reasons, checked as any file is. A line with an error is taken back to a
 //! comment and told, so that what is written has none.
 
+use super::Form;
 use crate::{
     diagnostic::{plain, quote},
     parse,
@@ -27,6 +28,18 @@ pub struct Draft {
     pub text: String,
     /// What is not in it.
     pub notes: Vec<Note>,
+    /// The same as fields, each with where it comes from.
+    pub form: Form,
+}
+
+impl Draft {
+    /// Of a command, where nothing is there to guess from. See [`crate::template`].
+    #[must_use]
+    pub fn template(service: &str, command: &str) -> Self {
+        let text = crate::template(service, command);
+        let form = Form::read(&text, |_| None);
+        Self { service: service.to_owned(), text, notes: Vec::new(), form }
+    }
 }
 
 /// Where a guess comes from.
@@ -35,6 +48,8 @@ pub(super) struct From {
     pub file: String,
     pub line: usize,
     pub what: String,
+    /// Whether the line says it, and it is not only likely.
+    pub sure: bool,
 }
 
 struct Line {
@@ -48,6 +63,8 @@ pub(super) struct Sheet {
     service: String,
     lines: Vec<Line>,
     notes: Vec<Note>,
+    /// What looks like secrets: a file names them once they are set, a form at once.
+    secrets: Vec<(String, From)>,
 }
 
 /// The column at which reasons stand.
@@ -55,7 +72,7 @@ const REASONS: usize = 40;
 
 impl Sheet {
     pub(super) fn new(service: &str) -> Self {
-        let mut sheet = Self { service: service.to_owned(), lines: Vec::new(), notes: Vec::new() };
+        let mut sheet = Self { service: service.to_owned(), lines: Vec::new(), notes: Vec::new(), secrets: Vec::new() };
         sheet.plain(format!("service: {service}"), "");
         sheet
     }
@@ -69,6 +86,11 @@ impl Sheet {
     pub(super) fn guess(&mut self, text: impl Into<String>, from: From) {
         let comment = format!("guessed: {} ({}:{})", from.what, from.file, from.line);
         self.lines.push(Line { text: text.into(), comment, from: Some(from) });
+    }
+
+    /// The name of what is likely a secret.
+    pub(super) fn secret(&mut self, name: &str, from: From) {
+        self.secrets.push((name.to_owned(), from));
     }
 
     pub(super) fn note(&mut self, file: &str, line: usize, message: impl Into<String>) {
@@ -99,7 +121,14 @@ impl Sheet {
             let errors = parse(text.as_bytes()).err().unwrap_or_default();
             let Some(error) = errors.first().filter(|_| !self.lines.is_empty()) else {
                 self.notes.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
-                return Draft { service: self.service, text, notes: self.notes };
+                let from = |line: usize| self.lines.get(line - 1)?.from.as_ref();
+                let words = |from: &From| format!("{} ({}:{})", from.what, from.file, from.line);
+                let mut form = Form::read(&text, |line| from(line).map(|from| (words(from), from.sure)));
+                if let [(_, first), ..] = self.secrets.as_slice() {
+                    let names: Vec<&str> = self.secrets.iter().map(|(name, _)| name.as_str()).collect();
+                    form.say("secrets", names.join("\n"), words(first), false);
+                }
+                return Draft { service: self.service, text, notes: self.notes, form };
             };
             let at = (error.line - 1).min(self.lines.len() - 1);
             let line = &mut self.lines[at];

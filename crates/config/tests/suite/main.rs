@@ -2,6 +2,7 @@
 
 mod bad;
 mod draft;
+mod form;
 mod generated;
 mod good;
 mod notify;

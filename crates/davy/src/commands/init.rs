@@ -68,8 +68,7 @@ fn draft(asked: &Init) -> Result<Draft, Failure> {
 
 fn template(asked: &Init, command: &str) -> Result<Draft, Failure> {
     let service = name(asked)?;
-    let text = davy_config::template(&service, command);
-    Ok(Draft { service, text, notes: Vec::new() })
+    Ok(Draft::template(&service, command))
 }
 
 fn dockerfile(asked: &Init, path: &Path) -> Result<Draft, Failure> {

@@ -34,6 +34,7 @@ mod rollouts;
 mod secrets;
 mod servers;
 mod services;
+mod setup;
 mod simulate;
 mod starting;
 mod strategies;

@@ -12,6 +12,9 @@ use std::{
 const REST: &str = "environments: { staging: { platform: local }, production: { platform: local } }\n\
     rollout:\n  canary: { steps: [50%, 100%], hold: 60s, deadline: 10m }\n  drain: 1s\n  bake: 60s\n";
 
+/// A form that is about an environment, and whose program is nowhere.
+const FORM: &str = r#"{"values":{"platform":"local","service":"logo","command":"./absent --port $PORT","folder":"/","environment":"ENV"},"rate":1000}"#;
+
 /// Method, address, the least role, and whether it is of one environment (the last part of the table's address), of the
 /// whole server, or of whatever the token reaches.
 enum Of {
@@ -60,6 +63,11 @@ fn addresses() -> Vec<(&'static str, &'static str, &'static str, usize, Of)> {
         ("POST", "/api/tokens/none/revoke", "{}", 3, Server),
         ("GET", "/api/deeds", "", 3, Server),
         ("POST", "/api/checkpoint", "{}", 3, Server),
+        ("GET", "/api/set-up/found", "", 0, Server),
+        ("POST", "/api/set-up/draft", "{\"from\":\"blank\",\"platform\":\"local\"}", 1, Anything),
+        ("POST", "/api/set-up/review", FORM, 1, Environment),
+        ("POST", "/api/set-up/check", FORM, 1, Environment),
+        ("POST", "/api/set-up/forecast", FORM, 1, Environment),
         ("GET", "/api/events", "", 0, Anything),
         ("POST", "/api/shutdown", "no json", 3, Server),
     ]
@@ -81,7 +89,7 @@ fn every_address_of_the_api_is_in_this_list() {
 }
 
 /// The status of an answer, and what of its body came with it.
-fn ask(url: &str, token: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(url: &str, token: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let authority = url.trim_start_matches("http://");
     let mut socket = TcpStream::connect(authority).expect("it listens");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
@@ -103,7 +111,7 @@ fn ask(url: &str, token: &str, method: &str, path: &str, body: &str) -> (u16, St
     (status.unwrap_or_else(|| panic!("{method} {path}: {answer}")), answer)
 }
 
-fn create(host: &Host, words: &[&str]) -> String {
+pub(crate) fn create(host: &Host, words: &[&str]) -> String {
     let all: Vec<&str> = ["token", "create"].iter().chain(words).copied().collect();
     let output = host.davy(&all);
     assert!(output.status.success(), "{}", text(&output));

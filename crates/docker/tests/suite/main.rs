@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "the tests of the whole use the rest")]
 mod engine;
+mod found;
 mod images;
 mod life;
 mod pulls;
