@@ -47,6 +47,8 @@ pub struct Past {
     /// Streams that cannot be read, and why.
     damaged: BTreeMap<ServiceKey, String>,
     services: BTreeMap<ServiceKey, (Service, Vec<Summary>)>,
+    /// Of which service each rollout is.
+    rollouts: BTreeMap<RolloutId, ServiceKey>,
 }
 
 /// The past as it is known to all: nobody waits for another one's reading.
@@ -195,7 +197,8 @@ impl Past {
 
     /// One rollout.
     pub(crate) fn rollout(&self, rollout: &RolloutId) -> Option<&Summary> {
-        self.of(None).find(|summary| summary.rollout == *rollout)
+        let (_, summaries) = self.services.get(self.rollouts.get(rollout)?)?;
+        summaries.iter().rev().find(|summary| summary.rollout == *rollout)
     }
 
     /// What served when a rollout began.
@@ -227,17 +230,20 @@ impl Past {
                     summary.from = from;
                 }
             }
-            Event::RolloutRequested { request } | Event::RolloutQueued { request } => summaries.push(Summary {
-                rollout: request.rollout.clone(),
-                key: key.clone(),
-                release: request.release.clone(),
-                from,
-                kind: request.kind,
-                by: request.by.clone(),
-                began: at,
-                promoted: None,
-                ended: None,
-            }),
+            Event::RolloutRequested { request } | Event::RolloutQueued { request } => {
+                self.rollouts.insert(request.rollout.clone(), key.clone());
+                summaries.push(Summary {
+                    rollout: request.rollout.clone(),
+                    key: key.clone(),
+                    release: request.release.clone(),
+                    from,
+                    kind: request.kind,
+                    by: request.by.clone(),
+                    began: at,
+                    promoted: None,
+                    ended: None,
+                });
+            }
             Event::Promoted => {
                 let current = record.entry.rollout.as_ref();
                 if let Some(summary) = current.and_then(|rollout| told(summaries, rollout)) {

@@ -91,7 +91,9 @@ impl House {
             }
         }
         let done = (200..300).contains(status);
-        if !self.tokens.contains_key(who) {
+        let path = target.split('?').next().unwrap_or_default();
+        let is_page = path != "/api" && !path.starts_with("/api/");
+        if !self.tokens.contains_key(who) && !is_page {
             assert!(!done, "nobody is answered without a token: {}", told());
         }
         if who == "viewer" && method == "POST" {

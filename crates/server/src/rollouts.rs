@@ -6,7 +6,7 @@ use crate::{
     openapi::{Gone, Malformed, Unfit, Unknown, Unread, Unwritten, Wrong},
     problem::Problem,
     routes::Answer,
-    stale,
+    shown, stale,
     take::{Nothing, Path, Query, wrong},
     wire,
 };
@@ -57,16 +57,17 @@ pub(crate) async fn list(
     let sequence = *shared.engine.written().borrow();
     let before = page.cursor.clone().map(RolloutId::new);
     let fits = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let found = shared.engine.last_rollouts(page.limit + 1, before.as_ref(), |summary| {
+    let wanted = |summary: &Summary| {
         let environment = summary.key.environment.as_str();
         fits(summary.key.service.as_str(), &which.service)
             && fits(environment, &which.environment)
             && which.state.is_none_or(|state| (state == Status::Ended) == summary.ended.is_some())
             && caller.reaches(environment)
-    });
-    let (found, next) = page.of(found, |summary| summary.rollout.to_string());
-    let views: Vec<_> = found.iter().map(|summary| view(&shared.engine, summary)).collect();
-    Ok(page.tell(&views, next.as_deref(), sequence))
+    };
+    let found = shared.engine.last_rollouts(page.limit + 1, before.as_ref(), wanted, |one| one.rollout.clone());
+    let (found, next) = page.of(found, ToString::to_string);
+    let body = shown::list(shared.shown.rollouts(&shared.engine, &found).iter());
+    Ok(page.written(body, next.as_deref(), sequence))
 }
 
 /// A rollout as it is now, or as it ended; what it waits for first is what comes next.

@@ -8,7 +8,7 @@ use crate::{
     problem::Problem,
     rollouts::view,
     routes::{Answer, while_admitted},
-    stale,
+    shown, stale,
     take::{Nothing, Path, Perhaps, Query},
     wire,
 };
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use davy_core::{ReleaseId, ServiceKey};
-use davy_engine::{Caller, EngineError};
+use davy_engine::{Caller, EngineError, Summary};
 use davy_ports::LogQuery;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -56,14 +56,7 @@ pub(crate) async fn list(
     let fits = |key: &ServiceKey| environment(key) && after.as_ref().is_none_or(|after| key > after);
     let written = shared.shown.services(&shared.engine, fits, page.limit + 1);
     let (page_of, next) = page.of(written, |(key, _)| key.to_string());
-    let mut body = vec![b'['];
-    for (index, (_, json)) in page_of.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(json);
-    }
-    body.push(b']');
+    let body = shown::list(page_of.iter().map(|(_, json)| json));
     Ok(page.written(body, next.as_deref(), sequence))
 }
 
@@ -81,7 +74,7 @@ const RELEASES: usize = 20;
 fn detail(shared: &Shared, key: &ServiceKey) -> Result<wire::ServiceDetail, Problem> {
     let engine = &shared.engine;
     let live = engine.service(key).ok_or_else(|| EngineError::NoService(key.clone()))?;
-    let last = engine.last_rollouts(ROLLOUTS, None, |summary| summary.key == *key);
+    let last = engine.last_rollouts(ROLLOUTS, None, |summary| summary.key == *key, Summary::clone);
     let rollouts = last.iter().map(|summary| view(engine, summary)).collect();
     let returns_in = engine.returns_in(key).map(|length| length.duration().as_secs_f64());
     let served = engine.served(key);

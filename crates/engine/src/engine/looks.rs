@@ -35,14 +35,15 @@ impl Engine {
         news.map(|live| live.borrow_and_update().clone()).collect()
     }
 
-    /// The last rollouts that fit, the newest first, at most so many, and only those before one where one is given.
+    /// What is told of the last rollouts that fit, the newest first, at most so many, and only those before one where one is given.
     #[must_use]
-    pub fn last_rollouts(
+    pub fn last_rollouts<T>(
         &self,
         most: usize,
         before: Option<&RolloutId>,
         fits: impl Fn(&Summary) -> bool,
-    ) -> Vec<Summary> {
+        told: impl Fn(&Summary) -> T,
+    ) -> Vec<T> {
         let past = self.past.now();
         let is_before = |summary: &&Summary| before.is_none_or(|before| summary.rollout < *before);
         let mut all: Vec<&Summary> = past.of(None).filter(is_before).filter(|summary| fits(summary)).collect();
@@ -52,7 +53,7 @@ impl Engine {
             all.truncate(most);
         }
         all.sort_by(|a, b| b.rollout.cmp(&a.rollout));
-        all.into_iter().cloned().collect()
+        all.into_iter().map(told).collect()
     }
 
     /// The releases of a service that served, the latest first, each once.
