@@ -306,6 +306,12 @@ fn actions_are_on_what_was_seen_and_are_done_once() {
     let other = server.ask("POST", &path, &[("idempotency-key", "one")], b"{}");
     assert_eq!(other.refused(), (422, "A036".to_owned()), "the key stands for a request without a body");
     assert_eq!(act("resume", &[("if-match", &format!("\"x\", {paused}")), ("idempotency-key", "one")]).status, 200);
+    // Nobody has read the answer: it is there for who asks again.
+    let unread = server.open("POST", &path, &[("idempotency-key", "two")], b"");
+    tag("paused");
+    drop(unread);
+    let again = act("pause", &[("idempotency-key", "two")]);
+    assert_eq!((again.status, again.header("davy-repeated")), (200, "true"));
     assert_eq!(act("abort", &[("if-match", "*")]).status, 200);
     let over = server.rollout(&id, |view| view["state"] == "aborted");
     assert_ne!(over.header("etag"), holding);
