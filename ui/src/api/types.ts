@@ -5,7 +5,7 @@ import type { components } from "./openapi.ts";
 
 type Schemas = components["schemas"];
 /** The server leaves nothing out that a type names: what is absent is null. */
-type Sent<T> = T extends (infer Item)[] ? Sent<Item>[] : T extends object ? { [Key in keyof T]-?: Sent<Exclude<T[Key], undefined>> } : T;
+export type Sent<T> = T extends (infer Item)[] ? Sent<Item>[] : T extends object ? { [Key in keyof T]-?: Sent<Exclude<T[Key], undefined>> } : T;
 
 export type Role = Schemas["Role"];
 export type VerdictKind = Schemas["Kind"];

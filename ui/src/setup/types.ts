@@ -1,75 +1,14 @@
-// What the set-up is answered. `npm run types` makes the same from openapi.json.
+// What the set-up is answered, by the names that its parts use.
 
-import type { Field, Wrong } from "../pure/setup.ts";
+import type { components } from "../api/openapi.ts";
+import type { Sent } from "../api/types.ts";
 
-export interface Found {
-  id: string;
-  kind: string;
-  name: string;
-  image: string;
-  ports: number[];
-  project: string | null;
-  deployed: string[];
-}
+type Schemas = components["schemas"];
 
-export interface Site {
-  platform: string;
-  called: string;
-  found: Found[];
-  trouble: string;
-  hint: string;
-}
-
-export interface Choice {
-  name: string;
-  what: string;
-  likely: boolean;
-}
-
-export interface Drafted {
-  fields: Field[];
-  notes: string[];
-  choices: Choice[];
-}
-
-export interface Deploy {
-  file: string;
-  folder: string;
-  environment: string | null;
-  service: string | null;
-  image: string | null;
-}
-
-export interface Review {
-  file: string;
-  errors: Wrong[];
-  notes: string[];
-  serves: boolean;
-  changes: { key: string; from: string | null; to: string | null }[];
-  command: string;
-  deploy: Deploy | null;
-}
-
-export interface Check {
-  check: string;
-  ok: boolean | null;
-  detail: string;
-  hint: string;
-}
-
-export interface Fate {
-  fails: number;
-  rollouts: number;
-  rolled_back: number;
-  promoted: number;
-  undecided: number;
-  failed: [number, number];
-  seconds: [number, number];
-}
-
-export interface Forecast {
-  rate: number;
-  measured: boolean;
-  sentences: string[];
-  versions: Fate[];
-}
+export type Choice = Sent<Schemas["Choice"]>;
+export type Sites = Sent<Schemas["Sites"]>;
+export type Site = Sent<Schemas["Site"]>;
+export type Drafted = Sent<Schemas["ServiceDraft"]>;
+export type Review = Sent<Schemas["ServiceReview"]>;
+export type Check = Sent<Schemas["SetUpCheck"]>;
+export type Forecast = Sent<Schemas["TrafficForecast"]>;
