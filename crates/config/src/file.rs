@@ -11,7 +11,7 @@ use crate::{
 use davy_core::{Analysis, EnvironmentName, MetricSource, Place, Policy, Run, ServiceKey, ServiceName, Workload};
 
 /// More errors than this are not told at once: nobody reads them.
-const MOST: usize = 100;
+pub(crate) const MOST: usize = 100;
 
 /// A file without errors.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ mod rollout;
 mod schema;
 mod secrets;
 mod selector;
+mod sign_in;
 mod source;
 mod strategy;
 mod template;
@@ -31,6 +32,7 @@ pub use diagnostic::{Diagnostic, note, render};
 pub use file::{Deployment, File, parse};
 pub use reference::reference;
 pub use schema::schema;
+pub use sign_in::{Kind, Provider, Rule, SignIn, Who, sign_in};
 pub use template::template;
 pub use tree::LARGEST;
 

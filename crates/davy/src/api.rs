@@ -3,9 +3,11 @@
 use crate::{
     exit::{Exit, Failure},
     home::OwnTls,
+    sign_in::Vouching,
 };
 use clap::Args;
 use davy_gateway::Certified;
+use davy_identity::Identity;
 use davy_server::KnownAs;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -31,6 +33,9 @@ pub(crate) struct Asked {
     /// A proxy in front of the API does TLS, and passes on requests for this host
     #[arg(long, value_name = "HOST", conflicts_with = "tls_cert")]
     pub behind_proxy: Option<String>,
+    /// Who vouches for people on the page, and what those may do: a file for OpenID Connect and GitHub
+    #[arg(long, value_name = "FILE")]
+    pub sign_in: Option<PathBuf>,
     /// What `notify` names may be inside the network: private, loopback and link-local addresses
     #[arg(long)]
     pub notify_private: bool,
@@ -42,16 +47,17 @@ pub(crate) struct Api {
     tls: Option<(Arc<Certified>, PathBuf)>,
     proxy: Option<String>,
     notify_private: bool,
+    vouching: Option<Vouching>,
 }
 
 impl Api {
     /// On this machine alone, in the clear.
-    pub(crate) const fn at(listen: SocketAddr) -> Self {
-        Self { listen, tls: None, proxy: None, notify_private: false }
+    pub(crate) fn at(listen: SocketAddr) -> Self {
+        Self { listen, tls: None, proxy: None, notify_private: false, vouching: None }
     }
 
     /// Refuses what would show tokens to the network, and files that are no use.
-    pub(crate) fn of(listen: SocketAddr, asked: &Asked) -> Result<Self, Failure> {
+    pub(crate) fn of(listen: SocketAddr, asked: &Asked, json: bool) -> Result<Self, Failure> {
         let tls = match (&asked.tls_cert, &asked.tls_key) {
             (Some(chain), Some(key)) => {
                 let certified = Certified::open(chain, key).map_err(|why| {
@@ -70,7 +76,8 @@ impl Api {
                 "give --tls-cert and --tls-key; or --behind-proxy HOST, if a proxy in front does TLS; or use 127.0.0.1 and SSH",
             ));
         }
-        Ok(Self { listen, tls, proxy, notify_private: asked.notify_private })
+        let vouching = asked.sign_in.as_ref().map(|file| Vouching::read(file, json)).transpose()?;
+        Ok(Self { listen, tls, proxy, notify_private: asked.notify_private, vouching })
     }
 
     /// Whether people inside the network may be told.
@@ -82,6 +89,16 @@ impl Api {
     pub(crate) fn link(&self, url: &str) -> Option<String> {
         let proxy = self.proxy.as_ref().map(|host| format!("https://{host}"));
         proxy.or_else(|| self.tls.as_ref().map(|_| url.to_owned()))
+    }
+
+    /// Who vouches for people on a page at this address.
+    pub(crate) fn identity(&self, url: &str) -> Option<Identity> {
+        self.vouching.as_ref().map(|vouching| vouching.at(url))
+    }
+
+    /// Whether a proxy passes requests on.
+    pub(crate) const fn is_proxied(&self) -> bool {
+        self.proxy.is_some()
     }
 
     pub(crate) const fn listen(&self) -> SocketAddr {

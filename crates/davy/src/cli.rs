@@ -70,6 +70,8 @@ pub(crate) enum Command {
     /// Who may use the server, and for what
     #[command(subcommand)]
     Token(Token),
+    /// A code to sign in on the page with: typed there once, within ten minutes
+    SignIn(SignIn),
     /// Copy everything that is needed to go on elsewhere into one file, while the server runs or not
     Backup(Backup),
     /// Put a backup into an empty folder
@@ -515,6 +517,33 @@ pub(crate) enum Token {
     /// Take a token back, at once
     Revoke {
         /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct SignIn {
+    #[command(subcommand)]
+    pub command: Option<SignedIn>,
+    /// Under which name whoever uses it acts, such as lena; else under that of the token that asks
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What whoever uses it may do; everything when absent
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+    /// Only in this environment; may be repeated; else everywhere
+    #[arg(long, value_name = "ENV")]
+    pub env: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SignedIn {
+    /// Who is signed in: names, roles, how, since when
+    List,
+    /// Sign somebody out, everywhere and at once
+    End {
+        /// His name, as the list has it
         name: String,
     },
 }

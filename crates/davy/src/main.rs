@@ -17,6 +17,7 @@ mod places;
 mod retention;
 mod server;
 mod servers;
+mod sign_in;
 mod trust;
 mod view;
 

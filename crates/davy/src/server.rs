@@ -25,7 +25,7 @@ use std::{
     fs::File,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -109,6 +109,11 @@ impl Base {
         Ok(self.listener.try_clone().and_then(TcpListener::from_std).context("listen for the API")?)
     }
 
+    /// Where browsers find the page.
+    pub(crate) fn page(&self) -> String {
+        self.api.link(&self.url).unwrap_or_else(|| self.url.clone())
+    }
+
     /// Opens the journal, and keeps in the folder where it is.
     pub(crate) async fn open(&self) -> Result<Store, Failure> {
         let opened = self.database.open().await;
@@ -137,7 +142,7 @@ pub(crate) struct Server {
     keeping: Keeping,
     keeping_house: tokio::task::JoinHandle<()>,
     /// How it went when somebody asked to stop the instances.
-    stopped: Option<Result<(), davy_ports::Error>>,
+    stopped: OnceLock<Result<(), davy_ports::Error>>,
 }
 
 /// Between two checkpoints, and two looks for secrets that no release needs.
@@ -282,13 +287,13 @@ impl Server {
             keeper,
             platform,
             watching,
-            stopped: None,
+            stopped: OnceLock::new(),
             base,
         })
     }
 
     /// Serves the API until it is told to stop or `until` completes.
-    pub(crate) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
+    pub(crate) async fn serve(&self, until: impl Future<Output = ()> + Send) -> Result<Option<Stop>, Failure> {
         let journal = (self.keeping.journal.clone(), self.keeping.signer.clone());
         let options = davy_server::Options {
             access: self.access.clone(),
@@ -297,6 +302,8 @@ impl Server {
             listener: self.base.listener()?,
             tls: self.base.api.acceptor()?,
             known_as: self.base.api.known_as(),
+            reached: davy_server::Reached { url: self.base.page(), proxied: self.base.api.is_proxied() },
+            identity: self.base.api.identity(&self.base.page()),
             vault: self.vault.clone(),
         };
         let (engine, platform) = (self.engine.clone(), self.platform.clone());
@@ -306,7 +313,9 @@ impl Server {
         };
         let served = davy_server::serve(self.engine.clone(), options, until, stop).await.context("serve the API")?;
         let (asked, stopped) = served.unzip();
-        self.stopped = stopped;
+        if let Some(stopped) = stopped {
+            self.stopped.set(stopped).ok();
+        }
         Ok(asked)
     }
 
@@ -320,7 +329,7 @@ impl Server {
         if keep_traffic {
             return Ok(());
         }
-        let instances = match self.stopped {
+        let instances = match self.stopped.into_inner() {
             Some(stopped) => stopped,
             None => self.platform.stop_all(GRACE).await,
         };
@@ -328,6 +337,17 @@ impl Server {
         instances?;
         gateway?;
         Ok(())
+    }
+
+    /// Where the page is, and a code to sign in with.
+    pub(crate) fn page(&self) -> Result<(String, String), Failure> {
+        let (code, _) = self.access.code(self.access.own_grant())?;
+        Ok((self.base.page(), code))
+    }
+
+    /// Whether somebody has the page open.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        !self.access.sessions().is_empty()
     }
 
     /// Leaves it to others to start the gateway again when it dies.

@@ -1,5 +1,11 @@
-//! Who may ask: tokens, of which only digests are kept. They are checked from memory, so that an abort works while the
+//! Who may ask: tokens and sessions, of which only digests are kept. They are checked from memory, so that an abort works while the
 //! database is locked.
+
+mod codes;
+mod session;
+mod standing;
+
+pub use session::{Grant, Refused, Session, SignedIn};
 
 use crate::{
     clock::wall,
@@ -8,10 +14,12 @@ use crate::{
     store::Change,
     vault::key::draw,
 };
+use codes::Codes;
 use davy_core::{Actor, EnvironmentName, Millis, Timestamp};
 use davy_ports::{Error, JournalError};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, sync::Arc};
+use standing::Standing;
+use std::sync::{Arc, Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 
 /// The server's own token acts under this name.
@@ -23,7 +31,11 @@ const PREFIX: &str = "davy_";
 pub struct Access {
     ledger: Arc<Ledger>,
     own: [u8; 32],
+    standing: Mutex<Standing>,
+    codes: Codes,
     turn: tokio::sync::Mutex<()>,
+    /// Held while a session is kept for longer.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 /// A token as it may be shown.
@@ -44,6 +56,12 @@ pub struct Token {
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
     hash: String,
+}
+
+impl Token {
+    fn is_active(&self, at: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| end > at)
+    }
 }
 
 /// What a new token is to be.
@@ -68,6 +86,8 @@ pub struct Caller {
     pub role: Role,
     /// Where; everywhere when empty.
     pub environments: Vec<EnvironmentName>,
+    /// The session by which he asks; none with a token.
+    pub session: Option<Session>,
     hash: [u8; 32],
 }
 
@@ -89,6 +109,9 @@ pub enum Rejected {
         /// Which.
         name: String,
     },
+    /// There is no such session, or not any more.
+    #[error("nobody is signed in here, or not any more")]
+    Ended,
 }
 
 impl Caller {
@@ -96,6 +119,12 @@ impl Caller {
     #[must_use]
     pub const fn is_everywhere(&self) -> bool {
         self.environments.is_empty()
+    }
+
+    /// What tells him from all others, and says nothing about what he asks with.
+    #[must_use]
+    pub const fn digest(&self) -> [u8; 32] {
+        self.hash
     }
 
     /// Whether an environment is in reach.
@@ -138,7 +167,14 @@ impl Access {
     /// With the server's own token, which may do everything.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, own: &str) -> Self {
-        Self { ledger, own: digest(own), turn: tokio::sync::Mutex::default() }
+        let (standing, codes) = (Mutex::default(), Codes::default());
+        Self { ledger, own: digest(own), standing, codes, turn: Default::default(), keeping: Default::default() }
+    }
+
+    /// What tells this server's cookies from those of another one: it says nothing about the token.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        hex(&digest(&format!("cookies of {}", hex(&self.own))))[..8].to_owned()
     }
 
     /// The record that tokens are a fold over.
@@ -147,43 +183,20 @@ impl Access {
         &self.ledger
     }
 
-    fn all(&self) -> BTreeMap<String, Vec<Token>> {
-        // Somebody who can write rows but not their hashes gives himself no token.
-        if !self.ledger.is_sound() {
-            return BTreeMap::new();
+    /// What stands at this time.
+    fn standing<T>(&self, at: Timestamp, read: impl FnOnce(&Standing) -> T) -> T {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody who can write rows but not their hashes gives himself no token and no session.
+        if self.ledger.is_sound() {
+            self.ledger.fold(|records| standing.keep_up(records, at));
         }
-        self.ledger.fold(|records| {
-            let mut all: BTreeMap<String, Vec<Token>> = BTreeMap::new();
-            for record in records {
-                match &record.deed {
-                    Deed::TokenCreated { name, role, environments, expires, hash } => {
-                        all.entry(name.clone()).or_default().push(Token {
-                            name: name.clone(),
-                            role: *role,
-                            environments: environments.clone(),
-                            created: record.at,
-                            by: record.by.clone(),
-                            expires: *expires,
-                            revoked: None,
-                            hash: hash.clone(),
-                        });
-                    }
-                    Deed::TokenRevoked { name } => {
-                        if let Some(token) = all.get_mut(name).and_then(|tokens| tokens.last_mut()) {
-                            token.revoked = Some(record.at);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            all
-        })
+        read(&standing)
     }
 
     /// Every token that was given out, the newest of each name.
     #[must_use]
     pub fn list(&self) -> Vec<Token> {
-        self.all().into_values().filter_map(|mut tokens| tokens.pop()).collect()
+        self.standing(wall(), |standing| standing.tokens.values().filter_map(|tokens| tokens.last().cloned()).collect())
     }
 
     /// Who asks with this token.
@@ -197,29 +210,37 @@ impl Access {
     /// Whether what was admitted would be admitted now.
     #[must_use]
     pub fn holds(&self, caller: &Caller) -> bool {
-        self.admit_hash(caller.hash).is_ok()
+        match &caller.session {
+            Some(session) => self.admit_session_hash(&session.hash, wall()).is_ok(),
+            None => self.admit_hash(caller.hash).is_ok(),
+        }
     }
 
     fn admit_hash(&self, hash: [u8; 32]) -> Result<Caller, Rejected> {
         let asked = hex(&hash);
         let own = bool::from(hash.ct_eq(&self.own));
-        let mut found = None;
-        // All are compared, each in constant time: how long it takes says nothing.
-        for token in self.all().into_values().flatten() {
-            if bool::from(token.hash.as_bytes().ct_eq(asked.as_bytes())) {
-                found = Some(token);
+        let at = wall();
+        let found = self.standing(at, |standing| {
+            let mut found = None;
+            // All are compared, each in constant time: how long it takes says nothing.
+            for token in standing.tokens.values().flatten() {
+                if bool::from(token.hash.as_bytes().ct_eq(asked.as_bytes())) {
+                    found = Some(token);
+                }
             }
-        }
+            found.cloned()
+        });
         if own {
-            return Ok(Caller { actor: Actor::new(OWN), role: Role::Admin, environments: Vec::new(), hash });
+            let (actor, environments) = (Actor::new(OWN), Vec::new());
+            return Ok(Caller { actor, role: Role::Admin, environments, session: None, hash });
         }
         let token = found.ok_or(Rejected::Unknown)?;
         match (token.revoked, token.expires) {
             (Some(_), _) => Err(Rejected::Revoked { name: token.name }),
-            (None, Some(at)) if at <= wall() => Err(Rejected::Expired { name: token.name }),
+            (None, Some(end)) if end <= at => Err(Rejected::Expired { name: token.name }),
             _ => {
                 let actor = Actor::new(token.name);
-                Ok(Caller { actor, role: token.role, environments: token.environments, hash })
+                Ok(Caller { actor, role: token.role, environments: token.environments, session: None, hash })
             }
         }
     }
@@ -243,8 +264,7 @@ impl Access {
         }
         let _turn = self.turn.lock().await;
         let at = wall();
-        let active = |token: &Token| token.revoked.is_none() && token.expires.is_none_or(|end| end > at);
-        if self.list().iter().any(|token| token.name == name && active(token)) {
+        if self.list().iter().any(|token| token.name == name && token.is_active(at)) {
             let hint = format!("give it another name, or `davy token revoke {name}` first");
             return Err(Error::never(tried, "there is a token of this name").hint(hint));
         }
@@ -271,7 +291,11 @@ impl Access {
     }
 
     async fn write(&self, by: &Actor, deed: Deed, tried: String) -> Result<(), Error> {
-        let change = Change { deeds: vec![deed], ..Change::default() };
+        self.write_all(by, vec![deed], tried).await
+    }
+
+    async fn write_all(&self, by: &Actor, deeds: Vec<Deed>, tried: String) -> Result<(), Error> {
+        let change = Change { deeds, ..Change::default() };
         let failed = |error: JournalError| Error::later(tried, error);
         self.ledger.write(by, change).await.map_err(failed)
     }

@@ -1,4 +1,4 @@
-//! What was done to the server itself: secrets, tokens, restores, evidence let go. Kept in the journal's file as a hash chain of its own;
+//! What was done to the server itself: secrets, tokens, who signed in, restores, evidence let go. Kept in the journal's file as a hash chain of its own;
 //! who may do what, and which secrets are set, is a fold over it.
 
 use davy_core::{Actor, EnvironmentName, RolloutId, Scope, SecretName, Timestamp, rollout::Batches};
@@ -52,6 +52,36 @@ pub enum Deed {
         /// Which.
         name: String,
     },
+    /// Somebody signed in on the page: who did it.
+    SignedIn {
+        /// SHA-256 of the session's secret, hexadecimal: it is 256 random bits, so this says nothing about it.
+        session: String,
+        /// What he may do.
+        role: Role,
+        /// Where; everywhere when empty.
+        environments: Vec<EnvironmentName>,
+        /// How.
+        way: Way,
+        /// The digest of the token or the session that it rests on, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<String>,
+        /// Until when, unless it is used.
+        expires: Timestamp,
+        /// Until when at the longest.
+        ends: Timestamp,
+    },
+    /// A session is in use, and goes on.
+    SessionKept {
+        /// Which, by its digest.
+        session: String,
+        /// Until when, unless it is used.
+        expires: Timestamp,
+    },
+    /// A session is worth nothing any more.
+    SignedOut {
+        /// Which, by its digest.
+        session: String,
+    },
     /// A message about a rollout did not arrive, and is not sent again.
     Untold {
         /// Which, to whom, and why.
@@ -89,6 +119,29 @@ pub enum Role {
     Approver,
     /// Secrets, tokens, removing services, stopping the server.
     Admin,
+}
+
+/// How somebody signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By a code that an admin had made.
+    Code,
+    /// By a token.
+    Token,
+    /// An OpenID provider said who it is; by which name the server knows it.
+    Oidc(String),
+    /// GitHub did; by which name the server knows it.
+    Github(String),
+}
+
+impl Way {
+    /// Whether somebody else vouches for who it is.
+    #[must_use]
+    pub const fn is_vouched(&self) -> bool {
+        matches!(self, Self::Oidc(_) | Self::Github(_))
+    }
 }
 
 impl Role {

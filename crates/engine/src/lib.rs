@@ -24,9 +24,9 @@ pub mod store;
 mod then;
 mod vault;
 
-pub use access::{Access, Caller, NewToken, Rejected, Token};
+pub use access::{Access, Caller, Grant, NewToken, Refused, Rejected, Session, SignedIn, Token};
 pub use clock::{go_by, now};
-pub use deed::{Deed, DeedRecord, Role};
+pub use deed::{Deed, DeedRecord, Role, Way};
 pub use engine::{Action, Deploy, Engine, EngineError, Taken, Watched};
 pub use evidence::{MetricSeen, Seen};
 pub use ledger::Ledger;

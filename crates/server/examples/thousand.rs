@@ -109,6 +109,8 @@ async fn open(folder: &Path) -> (Arc<Engine>, davy_server::Options) {
     let told = Arc::new(journal.clone());
     let notifier = Notifier::start(told, stub, Arc::new(NoVault), engine.written(), davy_notify::Options::default());
     let options = davy_server::Options {
+        reached: davy_server::Reached { url: "http://127.0.0.1".to_owned(), proxied: false },
+        identity: None,
         access: Arc::new(Access::new(ledger, TOKEN)),
         listener: TcpListener::bind("127.0.0.1:0").await.expect("a port"),
         tls: None,

@@ -60,6 +60,11 @@ const RULES: &[Rule] = &[
     rule(Method::GET, "/api/tokens", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/tokens", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/tokens/{name}/revoke", Role::Admin, Reach::Everywhere),
+    rule(Method::GET, "/api/session", Role::Viewer, Reach::Handled),
+    rule(Method::DELETE, "/api/session", Role::Viewer, Reach::Handled),
+    rule(Method::POST, "/api/session/codes", Role::Admin, Reach::Everywhere),
+    rule(Method::GET, "/api/sessions", Role::Admin, Reach::Everywhere),
+    rule(Method::POST, "/api/sessions/{name}/end", Role::Admin, Reach::Everywhere),
     rule(Method::POST, "/api/checkpoint", Role::Admin, Reach::Everywhere),
     rule(Method::GET, "/api/deeds", Role::Admin, Reach::Everywhere),
     rule(Method::GET, "/api/set-up/found", Role::Viewer, Reach::Everywhere),
@@ -71,9 +76,24 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/api/shutdown", Role::Admin, Reach::Everywhere),
 ];
 
+/// What is answered to those who have not signed in yet: each looks for itself at who asks.
+const OPEN: &[(Method, &str)] = &[
+    (Method::POST, "/api/session"),
+    (Method::GET, "/api/session/ways"),
+    (Method::GET, "/api/session/start/{name}"),
+    (Method::GET, "/api/session/callback/{name}"),
+];
+
+/// Whether an address is for those who have not signed in yet.
+pub(crate) fn is_open(method: &Method, matched: &str) -> bool {
+    let asked = if method == Method::HEAD { &Method::GET } else { method };
+    OPEN.iter().any(|(known, path)| known == asked && *path == matched)
+}
+
 /// Every address that somebody may use: its method and its pattern.
 pub fn addresses() -> impl Iterator<Item = (&'static str, &'static str)> {
-    RULES.iter().map(|rule| (rule.method.as_str(), rule.path))
+    let open = OPEN.iter().map(|(method, path)| (method.as_str(), *path));
+    RULES.iter().map(|rule| (rule.method.as_str(), rule.path)).chain(open)
 }
 
 /// The role that an address needs; none where nobody has to be known.
@@ -147,5 +167,8 @@ pub(crate) fn reach(caller: &Caller, environment: &str) -> Result<(), Problem> {
 
 pub(crate) fn denied(caller: &Caller, needed: &str) -> Problem {
     let problem = Problem::new(StatusCode::FORBIDDEN, "A017", format!("{}, and {needed}", caller.words()));
-    problem.hint("use another token with --token-file; an admin makes one with `davy token create`")
+    problem.hint(match caller.session {
+        Some(_) => "ask somebody who may; an admin gives you more with `davy sign-in --role ROLE --name NAME`",
+        None => "use another token with --token-file; an admin makes one with `davy token create`",
+    })
 }

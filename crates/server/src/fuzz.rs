@@ -1,6 +1,6 @@
 //! The API without a socket, for what is fuzzed of it.
 
-use crate::{Shared, guard::Guard, routes};
+use crate::{Reached, Shared, guard::Guard, routes, session::door::Door};
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
@@ -45,7 +45,9 @@ impl Api {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let guard = Arc::new(Guard::new(address, Arc::new(|_: &str| false)));
         let (shown, once) = Default::default();
-        let app = routes::app(Shared { engine, vault, access, notifier, journal, stop, guard, shown, once });
+        let reached = Reached { url: "http://localhost".to_owned(), proxied: false };
+        let door = Arc::new(Door::new(reached, None, access.mark()));
+        let app = routes::app(Shared { engine, vault, access, notifier, journal, stop, guard, shown, once, door });
         Self(TowerToHyperService::new(app))
     }
 

@@ -1,7 +1,7 @@
 //! The HTTP API: what the command line and the page use. JSON in and out, problems as RFC 9457 bodies, live events as
 //! server-sent events whose id is the journal's sequence number.
 //!
-//! Nothing answers without a token that may ask for it, and nothing answers under a host name that is not the server's own.
+//! Nothing answers without a token or a session that may ask for it, and nothing answers under a host name that is not the server's own.
 
 mod access;
 mod address;
@@ -12,6 +12,7 @@ mod forecast;
 #[doc(hidden)]
 pub mod fuzz;
 mod guard;
+mod limits;
 mod listed;
 mod listen;
 mod notify;
@@ -23,6 +24,7 @@ mod rollouts;
 mod routes;
 mod secrets;
 mod services;
+mod session;
 pub mod setup;
 mod shown;
 mod site;
@@ -40,10 +42,12 @@ use davy_engine::{
     Access, Engine, Vault,
     store::{Signer, Store},
 };
+use davy_identity::Identity;
 use davy_notify::Notifier;
 use davy_ports::Error;
 use guard::Guard;
 use once::Once;
+use session::door::Door;
 use shown::Shown;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{
@@ -62,12 +66,25 @@ pub struct Options {
     pub tls: Option<TlsAcceptor>,
     /// Whether the server is known by a host name besides this machine's own.
     pub known_as: KnownAs,
+    /// How browsers reach the page.
+    pub reached: Reached,
+    /// Who vouches for people, if anybody does.
+    pub identity: Option<Identity>,
     /// The secrets.
     pub vault: Arc<Vault>,
     /// Who tells people what happened.
     pub notifier: Arc<Notifier>,
     /// Where the journal is, and who signs its checkpoints.
     pub journal: (Store, Arc<Signer>),
+}
+
+/// How browsers reach the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Its address there, without a slash at its end.
+    pub url: String,
+    /// Whether a proxy passes requests on, and says from where they come.
+    pub proxied: bool,
 }
 
 /// Whether a host name is the server's.
@@ -94,6 +111,7 @@ pub(crate) struct Shared {
     guard: Arc<Guard>,
     shown: Shown,
     once: Once,
+    door: Arc<Door>,
 }
 
 /// Serves the API until `until` completes, or somebody asks to stop: then `stop` does it, and whoever asked is told how it went,
@@ -109,6 +127,7 @@ pub async fn serve<S: Future<Output = Result<(), Error>> + Send>(
 ) -> io::Result<Option<(Stop, Result<(), Error>)>> {
     let address: SocketAddr = options.listener.local_addr()?;
     let (asking, mut asked) = mpsc::unbounded_channel();
+    let door = Door::new(options.reached, options.identity, options.access.mark());
     let shared = Shared {
         engine,
         vault: options.vault,
@@ -119,6 +138,7 @@ pub async fn serve<S: Future<Output = Result<(), Error>> + Send>(
         guard: Arc::new(Guard::new(address, options.known_as)),
         shown: Shown::default(),
         once: Once::default(),
+        door: Arc::new(door),
     };
     let app = routes::app(shared);
     let mut serving = std::pin::pin!(listen::serve(options.listener, options.tls, app));

@@ -2,12 +2,17 @@
 
 use crate::wire;
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -24,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 22;
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Serves connections for ever; when it is dropped, they end.
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -31,8 +40,8 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: 
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(place) = room.clone().acquire_owned().await else { return };
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the API could not take a connection");
                 sleep(Duration::from_millis(100)).await;
@@ -43,9 +52,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: 
         let (tls, app) = (tls.clone(), app.clone());
         connections.spawn(async move {
             let served = match tls {
-                None => converse(socket, app).await,
+                None => converse(socket, peer, app).await,
                 Some(tls) => match timeout(PATIENCE, shake(socket, &tls)).await {
-                    Ok(Ok(Some(stream))) => converse(stream, app).await,
+                    Ok(Ok(Some(stream))) => converse(stream, peer, app).await,
                     Ok(Ok(None)) => Ok(()),
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(_) => Err("no handshake in time".to_owned()),
@@ -59,10 +68,19 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: 
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, app: Router) -> Result<(), String> {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    app: Router,
+) -> Result<(), String> {
+    let app = TowerToHyperService::new(app);
+    let app = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        app.call(request)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).await;
+    let served = http.serve_connection(TokioIo::new(stream), app).await;
     served.map_err(|error| error.to_string())
 }
 

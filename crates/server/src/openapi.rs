@@ -39,6 +39,10 @@ refusals! {
     Unread "503" "The journal cannot be used now.",
     /// The journal cannot be written.
     Unwritten "503" "The journal cannot be used now, or the service is set aside: nothing was done.",
+    /// Nobody is signed in by this.
+    Refused "401" "The code or the token is none of this server's, or not any more.",
+    /// Another page asks.
+    Foreign "403" "It does not come from the page itself.",
     /// No answer in time.
     Gone "504" "It was taken, but its answer did not come in time.",
     /// Something failed inside.
@@ -75,11 +79,12 @@ fn whole(routes: OpenApi) -> Value {
         "description": "Automated canary deployments. Weights are basis points, times milliseconds since the Unix epoch. docs/api.md says more.",
         "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
     });
-    whole["security"] = json!([{ "token": [] }]);
+    whole["security"] = json!([{ "token": [] }, { "session": [] }]);
     let schemas = &mut whole["components"]["schemas"];
     schemas[wire::Problem::name().as_ref()] = serde_json::to_value(wire::Problem::schema()).unwrap_or_default();
     whole["components"]["securitySchemes"] = json!({
         "token": { "type": "http", "scheme": "bearer", "description": "A token of `davy token create`, or the one of the data folder." },
+        "session": { "type": "apiKey", "in": "cookie", "name": "davy_session", "description": "What signing in gives a browser; its name ends with a mark of the server's. What changes something needs `davy-page: 1` besides, and comes from the page itself." },
     });
     let Some(paths) = whole["paths"].as_object_mut() else { return whole };
     for (path, item) in paths {
@@ -109,6 +114,7 @@ fn complete(path: &str, method: &Method, operation: &mut Value) {
     let mut refusals = vec![
         ("400", "The address holds a token, or is not as expected."),
         ("421", "The server is not known by that host name."),
+        ("429", "It is asked too often, or there were too many wrong tries: `retry-after` says for how long."),
     ];
     if let Some(role) = needs {
         let role = role.as_str();

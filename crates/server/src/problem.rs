@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use davy_engine::EngineError;
+use std::time::Duration;
 
 /// Of the body.
 pub(crate) const KIND: &str = "application/problem+json";
@@ -38,6 +39,12 @@ impl Problem {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.body.hint = hint.into();
         self
+    }
+
+    /// When it may be tried again.
+    pub(crate) fn again(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
     /// A header that says what the status asks to be said.

@@ -4,7 +4,7 @@ use crate::{
     Shared, Stop, address, deploy, events, guard, notify, once,
     openapi::{self, Failed, Malformed},
     problem::Problem,
-    rollouts, secrets, services, setup, site,
+    rollouts, secrets, services, session, setup, site,
     take::Perhaps,
     tokens, wire,
 };
@@ -53,6 +53,13 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(notify::test))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(session::whoami, session::sign_in, session::sign_out))
+        .routes(routes!(session::code))
+        .routes(routes!(session::elsewhere::ways))
+        .routes(routes!(session::elsewhere::start))
+        .routes(routes!(session::elsewhere::callback))
+        .routes(routes!(session::list))
+        .routes(routes!(session::end))
         .routes(routes!(tokens::checkpoint))
         .routes(routes!(tokens::deeds))
         .routes(routes!(setup::found))

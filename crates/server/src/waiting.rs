@@ -1,6 +1,6 @@
 //! A server that waits for another one to end: it passes on what it is asked.
 
-use crate::{KnownAs, guard::Guard, listen, problem::Problem, routes::BODY};
+use crate::{KnownAs, guard::Guard, listen, problem::Problem, routes::BODY, session::origin};
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
@@ -36,6 +36,7 @@ pub async fn wait(
             let (mut head, body) = request.into_parts();
             // That one is about the connection here.
             head.headers.remove(header::CONNECTION);
+            origin::pass_on(&mut head.headers);
             let bytes = to_bytes(body, BODY).await;
             let bytes = bytes.map_err(|error| {
                 Problem::new(StatusCode::BAD_REQUEST, "A004", format!("the body could not be read: {error}"))

@@ -1,7 +1,9 @@
 //! The API's types: what others may rely on. Weights in basis points, times in milliseconds since the Unix epoch.
 
+mod session;
 mod shown;
 
+pub use session::{Code, MakeCode, Session, SessionsEnded, SignIn, SignedIn, Way, Ways};
 pub use shown::changes;
 
 use davy_core::{

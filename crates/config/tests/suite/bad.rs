@@ -1,6 +1,6 @@
 //! Every error: its code, its place, its hint, as people see them.
 
-use davy_config::{Diagnostic, explain, explanations, parse, render};
+use davy_config::{Diagnostic, explain, explanations, parse, render, sign_in};
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// Every file of the corpus: its name and its bytes.
@@ -56,6 +56,7 @@ fn every_code_is_explained_and_given_by_a_file() {
     for errors in [file.resolve(Some("moon"), None), file.resolve(None, Some("other"))] {
         given.extend(errors.unwrap_err().iter().map(|error| error.code.to_string()));
     }
+    given.extend(sign_in(b"providers: []").unwrap_err().iter().map(|error| error.code.to_string()));
     for (_, bytes) in corpus("good") {
         let file = parse(&bytes).unwrap();
         given.extend(file.notes().iter().map(|note| note.code.to_string()));

@@ -101,21 +101,38 @@ pub(crate) async fn run(asked: &Demo, json: bool) -> Result<Exit, Failure> {
     let base = Arc::new(base);
     let journal = base.open().await?;
     let server = Server::start(base, journal, any, Some(Default::default()), blind).await?;
+    let (url, code) = server.page()?;
+    output::say(&format!("see it at {url}; sign in there with {code}"));
+    let interrupted = |why: &str| {
+        let message = format!("{why}: everything that the demo started is stopped");
+        Failure::new(Exit::Detached, "D100", message)
+    };
     let showing = async {
         tokio::select! {
             shown = show(asked, &server, &folder, began, json) => shown,
-            _ = tokio::signal::ctrl_c() => {
-                Err(Failure::new(Exit::Detached, "D100", "interrupted: everything that the demo started is stopped"))
-            }
+            _ = tokio::signal::ctrl_c() => Err(interrupted("interrupted")),
+            served = server.serve(std::future::pending()) => Err(served.err().unwrap_or_else(|| interrupted("somebody stopped it"))),
         }
     };
     let shown = showing.await;
+    // Whoever has the page open wants to look at the end, too.
+    let stays = !json && output::repaints() && server.is_looked_at();
+    if let (Ok((_, outcome)), true) = (&shown, stays) {
+        output::data(&summary(outcome));
+        output::say(&format!("somebody is signed in at {url}: ctrl-c ends it"));
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = server.serve(std::future::pending()) => {}
+        }
+    }
+    let told = shown.is_ok() && stays;
     let stopped = server.stop(false).await;
     let (exit, outcome) = shown?;
     stopped?;
     drop(folder);
     match json {
         true => output::json(&outcome),
+        false if told => {}
         false => output::data(&summary(&outcome)),
     }
     Ok(exit)

@@ -15,11 +15,14 @@ mod restore;
 mod rollout;
 mod secret;
 mod service;
+mod sign_in;
 mod simulate;
 mod stored;
 mod token;
 mod up;
 mod watch;
+
+pub(crate) use config::show;
 
 use crate::{
     cli::{Audit, Cli, Command},
@@ -56,6 +59,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
                     Command::Judge(command) => judge::run(command, json).await,
                     Command::Backup(asked) => backup::run(&asked, json).await,
                     Command::Restore(asked) => restore::run(&asked, json).await,
+                    Command::SignIn(asked) => sign_in::run(asked, &Client::find(&server)?, json).await,
                     Command::Token(command) => token::run(command, &Client::find(&server)?, json).await,
                     Command::Deploy(asked) if asked.dry_run => deploy::dry_run(&asked, &server, json).await,
                     Command::Deploy(asked) => deploy::run(&asked, &Client::find(&server)?, json).await,

@@ -6,7 +6,7 @@ use crate::{
     exit::{DONE, Exit, Failure},
     output,
 };
-use davy_engine::{Deed, DeedRecord};
+use davy_engine::{Deed, DeedRecord, Way};
 use davy_server::wire;
 
 pub(crate) async fn run(command: Token, client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -19,14 +19,8 @@ pub(crate) async fn run(command: Token, client: &Client, json: bool) -> Result<E
                     Failure::new(Exit::Usage, "D110", message).hint(format!("{hint}; or `never`"))
                 })?),
             };
-            let role = match role {
-                Role::Viewer => davy_engine::Role::Viewer,
-                Role::Deployer => davy_engine::Role::Deployer,
-                Role::Approver => davy_engine::Role::Approver,
-                Role::Admin => davy_engine::Role::Admin,
-            };
             let expires = expires.map(|length| length.0);
-            let body = wire::CreateToken { name: name.clone(), role, environments: env, expires };
+            let body = wire::CreateToken { name: name.clone(), role: role.into(), environments: env, expires };
             let made: wire::TokenCreated = client.post("/api/tokens", &body).await?;
             if !made.notice.is_empty() {
                 output::say(&format!("note: {}", made.notice));
@@ -55,6 +49,17 @@ pub(crate) async fn run(command: Token, client: &Client, json: bool) -> Result<E
                 false => output::data(&format!("{name} is worth nothing any more")),
             }
             Ok(DONE)
+        }
+    }
+}
+
+impl From<Role> for davy_engine::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Viewer => Self::Viewer,
+            Role::Deployer => Self::Deployer,
+            Role::Approver => Self::Approver,
+            Role::Admin => Self::Admin,
         }
     }
 }
@@ -96,6 +101,16 @@ pub(crate) async fn log(client: &Client, json: bool) -> Result<Exit, Failure> {
     Ok(DONE)
 }
 
+fn place(environments: &[davy_core::EnvironmentName]) -> String {
+    let names: Vec<&str> = environments.iter().map(davy_core::EnvironmentName::as_str).collect();
+    if names.is_empty() { "everywhere".to_owned() } else { format!("in {}", names.join(", ")) }
+}
+
+/// Enough of a digest to find its other deeds.
+fn short(digest: &str) -> &str {
+    digest.get(..8).unwrap_or(digest)
+}
+
 fn words(deed: &Deed) -> String {
     match deed {
         Deed::SecretSet { name, scope, version } => format!("set the secret {name} ({scope}), version {version}"),
@@ -104,12 +119,22 @@ fn words(deed: &Deed) -> String {
             format!("shredded version {version} of the secret {name} ({scope})")
         }
         Deed::TokenCreated { name, role, environments, expires, .. } => {
-            let names: Vec<&str> = environments.iter().map(davy_core::EnvironmentName::as_str).collect();
-            let place = if names.is_empty() { "everywhere".to_owned() } else { format!("in {}", names.join(", ")) };
             let until = expires.map_or_else(String::new, |at| format!(", until {}", output::time(at)));
-            format!("created the token `{name}`: {} {place}{until}", role.as_str())
+            format!("created the token `{name}`: {} {}{until}", role.as_str(), place(environments))
         }
         Deed::TokenRevoked { name } => format!("revoked the token `{name}`"),
+        Deed::SignedIn { session, role, environments, way, .. } => {
+            let by = match way {
+                Way::Code => "by a code".to_owned(),
+                Way::Token => "by a token".to_owned(),
+                Way::Oidc(name) | Way::Github(name) => format!("by {name}"),
+            };
+            format!("signed in {by}, session {}: {} {}", short(session), role.as_str(), place(environments))
+        }
+        Deed::SessionKept { session, expires } => {
+            format!("goes on with session {}, until {} at least", short(session), output::time(*expires))
+        }
+        Deed::SignedOut { session } => format!("ended session {}", short(session)),
         Deed::Untold { untold } => {
             let davy_ports::Untold { key, channel, message, why } = untold;
             format!("gave up telling {channel} of {key}, message {message}: {why}")

@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::Context;
 use davy_server::wire;
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -28,7 +28,7 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         Some(data) => Home::find(Some(data))?,
         None => Home::find(None)?,
     };
-    let api = Api::of(asked.listen, &asked.api)?;
+    let api = Api::of(asked.listen, &asked.api, json)?;
     let mut told = told()?;
     if asked.gateway_apart {
         apart::gateway(&home).await?;
@@ -74,7 +74,7 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         }
         // One that runs apart has options of its own.
         let features = if asked.gateway_apart { None } else { Some(asked.features.read()?) };
-        let mut server = Server::start(base.clone(), journal.clone(), asked.gateway, features, None).await?;
+        let server = Server::start(base.clone(), journal.clone(), asked.gateway, features, None).await?;
         home::remember(&LastUp {
             url: base.url.clone(),
             token_file: base.home.token_file(),
@@ -86,6 +86,7 @@ pub(crate) async fn up(asked: Up, json: bool) -> Result<Exit, Failure> {
         }
         apart::ready();
         works(&base, &server, json);
+        tell_page(&base, &server)?;
         let until = async {
             told.wait_for(|told| *told).await.ok();
         };
@@ -156,6 +157,18 @@ fn works(base: &Base, server: &Server, json: bool) {
             output::data("ctrl-c ends the server and leaves traffic alone; `davy down` stops everything");
         }
     }
+}
+
+/// Where the page is, for people. A code goes to a terminal only: elsewhere it would stand in a log as long as it is worth something.
+fn tell_page(base: &Base, server: &Server) -> Result<(), Failure> {
+    if std::io::stderr().is_terminal() {
+        let (url, code) = server.page()?;
+        output::say(&format!("the page is at {url}; sign in there with {code}, once and within ten minutes"));
+        output::say("`davy sign-in` prints another code");
+    } else {
+        tracing::info!(page = base.page(), "`davy sign-in` prints a code to sign in with");
+    }
+    Ok(())
 }
 
 /// The code of a server that ends and could not stop everything.

@@ -23,6 +23,9 @@ mod packing;
 mod postgres;
 #[path = "../../../signals/tests/suite/process.rs"]
 mod prometheus;
+#[path = "../../../identity/tests/suite/provider.rs"]
+#[expect(dead_code, reason = "the protocols' own tests use the rest")]
+mod provider;
 mod pulls;
 #[path = "../../../docker/tests/suite/registry.rs"]
 mod registry;
@@ -34,6 +37,7 @@ mod rollouts;
 mod secrets;
 mod servers;
 mod services;
+mod sessions;
 mod setup;
 mod simulate;
 mod starting;
@@ -41,3 +45,4 @@ mod strategies;
 mod tls;
 mod tokens;
 mod trouble;
+mod vouched;

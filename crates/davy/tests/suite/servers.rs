@@ -4,6 +4,7 @@ use crate::{
     host::{Host, Load, text},
     network::Network,
     postgres::Server,
+    sessions,
 };
 use serde_json::Value;
 use std::{
@@ -133,6 +134,15 @@ fn one_that_waits_passes_on_what_it_is_asked_and_takes_over_from_one_that_was_ki
     let refused = host.davy(&["service", "list", "--server", &at, "--token-file", "wrong"]);
     assert_eq!(refused.status.code(), Some(7), "{}", text(&refused));
 
+    // A browser signs in and acts by way of it as well, and no other page does.
+    let signed = sessions::sign_in(&at, &serde_json::json!({ "code": sessions::code(&host, &[]) }));
+    let cookie = signed.cookie();
+    let act = |origin: &str| {
+        let headers = [sessions::PAGE, ("cookie", &*cookie), ("origin", origin)];
+        sessions::ask(&at, "POST", "/api/session/codes", &headers, "{}").status
+    };
+    assert_eq!((act(&at), act("http://evil.example.com"), act(&url(&ready))), (200, 403, 403));
+
     host.until("on trial", |status| status["state"] == "holding");
     let watching = host.command(&["rollout", "watch"]).stdout(Stdio::piped()).spawn();
     let mut watching = watching.expect("davy runs");
@@ -141,6 +151,7 @@ fn one_that_waits_passes_on_what_it_is_asked_and_takes_over_from_one_that_was_ki
     first.child.kill().expect("it is ours");
     first.ended();
     assert_eq!(url(&second.says("ready")), at, "at the address that it had");
+    assert_eq!(sessions::act(&at, &cookie, "GET", "/api/session").status, 200, "whoever is signed in stays so");
     promoted(&host, "v2");
     let told: Vec<_> = lines.map_while(Result::ok).collect();
     assert_eq!(watching.wait().expect("it ends").code(), Some(0), "it is followed to its end: {told:?}");

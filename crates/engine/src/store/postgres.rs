@@ -10,12 +10,13 @@ use sqlx::{
 use std::{fmt, str::FromStr as _, time::Duration};
 
 /// Each brings the tables from its index to the next format, which the row of `journal` says.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("postgres_1.sql"),
     include_str!("postgres_2.sql"),
     include_str!("postgres_3.sql"),
     include_str!("postgres_4.sql"),
     include_str!("postgres_5.sql"),
+    include_str!("postgres_6.sql"),
 ];
 
 /// The longest wait for a connection.

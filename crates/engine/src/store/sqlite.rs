@@ -19,13 +19,14 @@ use std::{
 
 /// Each brings the file from its index to the next version, which is kept in `user_version`: no table of migrations
 /// with a clock of its own, and a file can be told apart by its header alone.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 const APPLICATION: i64 = 0x4461_7679;
 

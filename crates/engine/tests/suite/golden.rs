@@ -7,11 +7,11 @@ use crate::{
     world::World,
 };
 use davy_core::{
-    Actor, Cohort, Generation, Pin, RolloutId, Scope, SecretName, Timestamp,
+    Actor, Cohort, Generation, Millis, Pin, RolloutId, Scope, SecretName, Timestamp,
     rollout::{Command, Event, Outcome},
 };
 use davy_engine::{
-    Deed, KeyFile, Past, Role,
+    Deed, KeyFile, Past, Role, Way,
     report::{Evidence, report},
     store::{Change, Head, Sealed, Signer, Store, Trust},
 };
@@ -25,20 +25,22 @@ use std::{
 use tempfile::TempDir;
 
 /// One of each format, the first first.
-const SQLITE: [&str; 6] = [
+const SQLITE: [&str; 7] = [
     include_str!("golden/sqlite_1.sql"),
     include_str!("golden/sqlite_2.sql"),
     include_str!("golden/sqlite_3.sql"),
     include_str!("golden/sqlite_4.sql"),
     include_str!("golden/sqlite_5.sql"),
     include_str!("golden/sqlite_6.sql"),
+    include_str!("golden/sqlite_7.sql"),
 ];
-const POSTGRES: [&str; 5] = [
+const POSTGRES: [&str; 6] = [
     include_str!("golden/postgres_1.sql"),
     include_str!("golden/postgres_2.sql"),
     include_str!("golden/postgres_3.sql"),
     include_str!("golden/postgres_4.sql"),
     include_str!("golden/postgres_5.sql"),
+    include_str!("golden/postgres_6.sql"),
 ];
 
 const ROLLOUTS: [(&str, Option<Outcome>, &str); 5] = [
@@ -209,7 +211,22 @@ async fn lived(journal: Store, folder: &Path) -> String {
     let (token, environments, hash) = ("ci".to_owned(), Vec::new(), "ab".repeat(32));
     let created = Deed::TokenCreated { name: token.clone(), role: Role::Deployer, environments, expires: None, hash };
     let removed = Deed::SecretRemoved { name: name(), scope: Scope::default() };
+    let (session, expires) = ("cd".repeat(32), at.plus(Millis::seconds(60)));
+    let signed_in = |way: Way| Deed::SignedIn {
+        session: session.clone(),
+        role: Role::Approver,
+        environments: vec![world.key.environment.clone()],
+        behind: matches!(way, Way::Code).then(|| "ab".repeat(32)),
+        way,
+        expires,
+        ends: expires,
+    };
+    let (code, oidc) = (signed_in(Way::Code), signed_in(Way::Oidc("company".to_owned())));
+    let (kept, out) =
+        (Deed::SessionKept { session: session.clone(), expires }, Deed::SignedOut { session: session.clone() });
+    let sessions = [code, oidc, signed_in(Way::Token), signed_in(Way::Github("github".to_owned())), kept, out];
     let deeds = vec![created, Deed::TokenRevoked { name: token }, removed, Deed::Restored { made: at }];
+    let deeds = deeds.into_iter().chain(sessions).collect();
     journal.change(at, &by, Change { deeds, ..Change::default() }).await.unwrap();
     world.pass(2).await;
 
