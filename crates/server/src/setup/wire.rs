@@ -51,7 +51,7 @@ pub struct Found {
 
 /// What a form is to begin with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", tag = "from")]
+#[serde(rename_all = "kebab-case", tag = "from", deny_unknown_fields)]
 #[schema(as = DraftFrom)]
 pub enum Start {
     /// Something that runs.
@@ -125,6 +125,7 @@ pub struct Choice {
 
 /// A form as it is filled in.
 #[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = ServiceForm)]
 pub struct Form {
     /// By the names of the fields.
