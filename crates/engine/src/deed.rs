@@ -124,6 +124,7 @@ pub enum Role {
 /// How somebody signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SignedInBy))]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// By a code that an admin had made.

@@ -19,56 +19,65 @@ use davy_engine::Caller;
 use futures_util::{Stream, StreamExt};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
+};
 
 /// Above the file's own limit, so that the file's own message is seen.
 pub(crate) const BODY: usize = 16 * 1024 * 1024;
 
 /// Every address of the API, with its description.
+fn parts() -> Vec<UtoipaMethodRouter<Shared>> {
+    vec![
+        routes!(health),
+        routes!(openapi::description),
+        routes!(deploy::deploy),
+        routes!(deploy::check),
+        routes!(rollouts::list),
+        routes!(rollouts::one),
+        routes!(rollouts::records),
+        routes!(rollouts::timeline),
+        routes!(rollouts::changes),
+        routes!(rollouts::report, rollouts::write_report),
+        routes!(rollouts::promote),
+        routes!(rollouts::pause),
+        routes!(rollouts::resume),
+        routes!(rollouts::abort),
+        routes!(services::list),
+        routes!(services::one),
+        routes!(services::remove),
+        routes!(services::rollback),
+        routes!(services::logs),
+        routes!(services::traffic),
+        routes!(secrets::list, secrets::set),
+        routes!(secrets::remove),
+        routes!(notify::standing),
+        routes!(notify::test),
+        routes!(tokens::list, tokens::create),
+        routes!(tokens::revoke),
+        routes!(session::whoami, session::sign_in, session::sign_out),
+        routes!(session::code),
+        routes!(session::elsewhere::ways),
+        routes!(session::elsewhere::start),
+        routes!(session::elsewhere::callback),
+        routes!(session::list),
+        routes!(session::end),
+        routes!(tokens::checkpoint),
+        routes!(tokens::deeds),
+        routes!(setup::found),
+        routes!(setup::draft),
+        routes!(setup::review),
+        routes!(setup::check),
+        routes!(setup::forecast),
+        routes!(events::follow),
+        routes!(shutdown),
+    ]
+}
+
+/// All of them together.
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::default()
-        .routes(routes!(health))
-        .routes(routes!(openapi::description))
-        .routes(routes!(deploy::deploy))
-        .routes(routes!(deploy::check))
-        .routes(routes!(rollouts::list))
-        .routes(routes!(rollouts::one))
-        .routes(routes!(rollouts::records))
-        .routes(routes!(rollouts::timeline))
-        .routes(routes!(rollouts::changes))
-        .routes(routes!(rollouts::report, rollouts::write_report))
-        .routes(routes!(rollouts::promote))
-        .routes(routes!(rollouts::pause))
-        .routes(routes!(rollouts::resume))
-        .routes(routes!(rollouts::abort))
-        .routes(routes!(services::list))
-        .routes(routes!(services::one))
-        .routes(routes!(services::remove))
-        .routes(routes!(services::rollback))
-        .routes(routes!(services::logs))
-        .routes(routes!(services::traffic))
-        .routes(routes!(secrets::list, secrets::set))
-        .routes(routes!(secrets::remove))
-        .routes(routes!(notify::standing))
-        .routes(routes!(notify::test))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::revoke))
-        .routes(routes!(session::whoami, session::sign_in, session::sign_out))
-        .routes(routes!(session::code))
-        .routes(routes!(session::elsewhere::ways))
-        .routes(routes!(session::elsewhere::start))
-        .routes(routes!(session::elsewhere::callback))
-        .routes(routes!(session::list))
-        .routes(routes!(session::end))
-        .routes(routes!(tokens::checkpoint))
-        .routes(routes!(tokens::deeds))
-        .routes(routes!(setup::found))
-        .routes(routes!(setup::draft))
-        .routes(routes!(setup::review))
-        .routes(routes!(setup::check))
-        .routes(routes!(setup::forecast))
-        .routes(routes!(events::follow))
-        .routes(routes!(shutdown))
+    parts().into_iter().fold(OpenApiRouter::default(), OpenApiRouter::routes)
 }
 
 pub(crate) fn app(shared: Shared) -> Router {
@@ -133,5 +142,26 @@ async fn shutdown(State(shared): State<Shared>, Perhaps(asked): Perhaps<wire::Sh
         }
         // Without an answer, somebody else had asked before.
         Ok(Ok(())) | Err(_) => Ok(Json(wire::Done { kind: "stopping".to_owned() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+    use std::collections::BTreeMap;
+
+    /// Two types of one name would take each other's place in the description.
+    #[test]
+    fn a_name_in_the_description_is_one_types() {
+        let mut known = BTreeMap::new();
+        for (name, schema) in parts().into_iter().flat_map(|(schemas, ..)| schemas) {
+            let schema = serde_json::to_value(schema).expect("JSON");
+            let before = known.insert(name.clone(), schema.clone());
+            assert!(
+                before.is_none_or(|before| before == schema),
+                "two types are called {name}: give one `schema(as = …)`"
+            );
+        }
+        assert!(known.len() > 100, "{}", known.len());
     }
 }
