@@ -93,7 +93,9 @@ impl House {
         let done = (200..300).contains(status);
         let path = target.split('?').next().unwrap_or_default();
         let is_page = path != "/api" && !path.starts_with("/api/");
-        if !self.tokens.contains_key(who) && !is_page {
+        // How one may sign in is told to everybody.
+        let is_open = path == "/api/session/ways";
+        if !self.tokens.contains_key(who) && !is_page && !is_open {
             assert!(!done, "nobody is answered without a token: {}", told());
         }
         if who == "viewer" && method == "POST" {

@@ -105,6 +105,7 @@ pub struct Ways {
 
 /// Somebody who vouches for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SignInWay)]
 pub struct Way {
     /// As it is shown.
     pub name: String,
