@@ -30,16 +30,7 @@ export type Deed = Sent<Schemas["DeedRecord"]>;
 export type JournalRecord = Sent<Schemas["Record"]>;
 export type Policy = Sent<Schemas["Policy"]>;
 
-export interface Session {
-  name: string;
-  role: Role;
-  environments: string[];
-  expires: number | null;
-  by: string;
-}
-
-export interface Way {
-  name: string;
-  kind: string;
-  start: string;
-}
+export type Session = Sent<Schemas["Session"]>;
+export type SignedIn = Sent<Schemas["SignedIn"]>;
+export type Ways = Sent<Schemas["Ways"]>;
+export type Way = Ways["ways"][number];
