@@ -32,5 +32,15 @@ export type Policy = Sent<Schemas["Policy"]>;
 
 export type Session = Sent<Schemas["Session"]>;
 export type SignedIn = Sent<Schemas["SignedIn"]>;
-export type Ways = Sent<Schemas["Ways"]>;
-export type Way = Ways["ways"][number];
+
+/** Who vouches for people. */
+export interface Way {
+  name: string;
+  kind: "oidc" | "github";
+  start: string;
+}
+
+export interface Ways {
+  ways: Way[];
+  session: Session | null;
+}
