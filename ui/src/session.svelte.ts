@@ -1,7 +1,7 @@
 // Who is signed in.
 
-import { get, Problem, signedOut, tell } from "./api/client.ts";
-import type { Session, Way } from "./api/types.ts";
+import { get, signedOut, tell } from "./api/client.ts";
+import type { Session, Way, Ways } from "./api/types.ts";
 import { live } from "./live/live.svelte.ts";
 
 class SignedIn {
@@ -26,13 +26,12 @@ class SignedIn {
   async look(): Promise<void> {
     try {
       // Asked of an address that everybody may ask: to be refused is an error on the console of a browser.
-      const told = await get<{ ways: Way[]; session?: Session | null }>("/api/session/ways");
+      const told = await get<Ways>("/api/session/ways");
       this.ways = told.ways;
-      this.who = told.session === undefined ? await get<Session>("/api/session") : told.session;
+      this.who = told.session;
       this.trouble = null;
     } catch (error) {
-      if (error instanceof Problem && error.status === 401) this.who = null;
-      else this.trouble = error;
+      this.trouble = error;
     }
   }
 

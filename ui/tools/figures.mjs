@@ -24,7 +24,7 @@ const browser = await launch();
 try {
   await davy.serve("logo");
   davy.load("logo", 100);
-  const id = await davy.deploy("logo", { version: "v2", steps: "5%, 100%", hold: "600s" });
+  const id = await davy.deploy("logo", { version: "v2", steps: "5%, 100%", hold: "300s" });
   await until("there is a verdict", async () => (await davy.api(`/api/rollouts/${id}`)).judged);
 
   const context = await browser.newContext({ viewport: SIZE });
@@ -90,7 +90,7 @@ try {
 
   const talk = new URL("../test/talk.mjs", import.meta.url).pathname;
   await davy.serve("talk", { command: `"${process.execPath}" "${talk}" --port $PORT --version one` });
-  const talking = await davy.deploy("talk", { command: `"${process.execPath}" "${talk}" --port $PORT --version two`, steps: "50%, 100%", hold: "600s" });
+  const talking = await davy.deploy("talk", { command: `"${process.execPath}" "${talk}" --port $PORT --version two`, steps: "50%, 100%", hold: "300s" });
   await page.goto(`${davy.url}/rollouts/${talking}`);
   await page.getByText("Logs of both versions").click();
   await until("lines", async () => {

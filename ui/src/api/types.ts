@@ -30,16 +30,17 @@ export type Deed = Sent<Schemas["DeedRecord"]>;
 export type JournalRecord = Sent<Schemas["Record"]>;
 export type Policy = Sent<Schemas["Policy"]>;
 
-export interface Session {
-  name: string;
-  role: Role;
-  environments: string[];
-  expires: number | null;
-  by: string;
-}
+export type Session = Sent<Schemas["Session"]>;
+export type SignedIn = Sent<Schemas["SignedIn"]>;
 
+/** Who vouches for people. */
 export interface Way {
   name: string;
-  kind: string;
+  kind: "oidc" | "github";
   start: string;
+}
+
+export interface Ways {
+  ways: Way[];
+  session: Session | null;
 }
