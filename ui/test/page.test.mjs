@@ -181,6 +181,14 @@ test("what others write is shown as text", async (t) => {
     return (await page.getByText("line 0 <img src=x onerror=alert(1)>").count()) > 0;
   });
   assert.equal(await page.locator("img, b").count(), 0);
+  // What was read stays: a long log is read once.
+  await until("all that was said is kept", async () => {
+    await davy.ask("talk", "/talk?lines=1000");
+    return /[\d,]{5,} lines/.test(await page.locator("section .head").first().textContent());
+  });
+  assert.ok((await page.locator("[role=log] li").count()) <= 200);
+  await page.getByRole("log").first().evaluate((box) => (box.scrollTop = 0));
+  await page.getByText("Follow again").waitFor();
   await page.getByText("line 1 red").first().waitFor();
   await davy.act(id, "abort");
   assert.deepEqual(complaints, []);
