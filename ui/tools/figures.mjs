@@ -97,12 +97,15 @@ try {
     await davy.ask("talk", "/talk?lines=1");
     return (await page.locator("[role=log] li").count()) > 0;
   });
-  for (let turn = 0; turn < 40; turn += 1) await davy.ask("talk", "/talk?lines=10000");
-  await until("100,000 lines", async () => (await page.getByText("100,000 lines").count()) > 0, 120);
+  // As fast as they are read: a log that is written faster is turned over before it is read to its end.
+  await until("100,000 lines", async () => {
+    await davy.ask("talk", "/talk?lines=2000");
+    return (await page.getByText("100,000 lines").count()) > 0;
+  }, 120);
   figure("rows in the document with 100,000 lines", await page.locator("[role=log] li").count(), 200, "rows");
 } finally {
   await browser.close();
   await davy.stop();
+  for (const { name, value, most, unit } of figures) console.log(`${name}: ${Math.round(value)} ${unit}, at most ${most}${value > most ? ": MISSED" : ""}`);
 }
-for (const { name, value, most, unit } of figures) console.log(`${name}: ${Math.round(value)} ${unit}, at most ${most}${value > most ? ": MISSED" : ""}`);
 process.exitCode = figures.some(({ value, most }) => value > most) ? 1 : 0;
