@@ -30,11 +30,12 @@ pub struct Policy {
 }
 
 /// What happens when a step's deadline passes without proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDeadline {
     /// Wait for a person.
+    #[default]
     Pause,
     /// Put traffic back.
     Rollback,

@@ -30,7 +30,7 @@ pub use deed::{Deed, DeedRecord, Role, Way};
 pub use engine::{Action, Deploy, Engine, EngineError, Taken, Watched};
 pub use evidence::{MetricSeen, Seen};
 pub use ledger::Ledger;
-pub use past::{Past, Summary};
+pub use past::{Limits, Past, Summary};
 pub use rate::Rate;
 pub use reconciler::{Live, Ports, reached};
 pub use replay::{Replay, Replayed, replay};

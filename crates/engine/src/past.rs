@@ -2,8 +2,8 @@
 //! writes adds what he wrote, and only what is new is read: what is kept does not grow with the events of a rollout.
 
 use davy_core::{
-    Actor, Release, ReleaseId, RolloutId, ServiceKey, Timestamp,
-    rollout::{Ended, Event, Outcome, RequestKind, State},
+    Actor, Millis, OnDeadline, Policy, Release, ReleaseId, RolloutId, ServiceKey, Timestamp,
+    rollout::{CauseKind, Ended, Event, Outcome, RequestKind, State},
 };
 use davy_ports::{Journal, JournalError, Record};
 use futures_util::StreamExt as _;
@@ -30,10 +30,32 @@ pub struct Summary {
     pub by: Actor,
     /// When.
     pub began: Timestamp,
+    /// What its policy says of waiting.
+    pub limits: Limits,
     /// When it was promoted, if it was.
     pub promoted: Option<Timestamp>,
     /// How it ended, once it has.
     pub ended: Option<Ended>,
+}
+
+/// How long a rollout waits for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest time that one step may take.
+    pub deadline: Millis,
+    /// What happens then.
+    pub on_deadline: OnDeadline,
+    /// The longest pause.
+    pub pause: Millis,
+    /// How long the old release is kept after promotion.
+    pub bake: Millis,
+}
+
+impl From<&Policy> for Limits {
+    fn from(policy: &Policy) -> Self {
+        let Policy { deadline, on_deadline, pause_limit, bake, .. } = *policy;
+        Self { deadline, on_deadline, pause: pause_limit, bake }
+    }
 }
 
 /// So many releases that served are kept for a rollback.
@@ -204,7 +226,10 @@ impl Past {
     /// What served when a rollout began.
     pub(crate) fn before(&self, summary: &Summary) -> Option<&Release> {
         let from = summary.from.as_ref()?;
-        self.of(Some(&summary.key)).map(|other| &other.release).find(|release| release.id == *from)
+        let (_, summaries) = self.services.get(&summary.key)?;
+        let own = summaries.iter().rposition(|other| other.rollout == summary.rollout)?;
+        // What served is likely to be the one just before.
+        summaries[..own].iter().rev().map(|other| &other.release).find(|release| release.id == *from)
     }
 
     /// Adds the next event of its stream, if it is not known yet.
@@ -240,6 +265,7 @@ impl Past {
                     kind: request.kind,
                     by: request.by.clone(),
                     began: at,
+                    limits: Limits::from(&request.policy),
                     promoted: None,
                     ended: None,
                 });
@@ -250,20 +276,30 @@ impl Past {
                     summary.promoted = Some(at);
                 }
             }
-            Event::RolloutFinished { rollout, outcome, why } => {
+            Event::RolloutFinished { rollout, outcome, why, cause } => {
                 if let Some(summary) = told(summaries, rollout) {
-                    let ended = Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at };
-                    summary.ended = Some(ended);
+                    let (rollout, why, cause) = (rollout.clone(), why.clone(), cause.or(only(*outcome)));
+                    summary.ended = Some(Ended { rollout, outcome: *outcome, why, cause, at });
                 }
             }
             Event::RolloutDropped { rollout, by } => {
                 if let Some(summary) = told(summaries, rollout) {
                     let why = format!("rollout {by} took its place before it began");
-                    summary.ended = Some(Ended { rollout: rollout.clone(), outcome: Outcome::Superseded, why, at });
+                    let (rollout, outcome) = (rollout.clone(), Outcome::Superseded);
+                    summary.ended = Some(Ended { rollout, outcome, why, cause: only(outcome), at });
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// The only kind of cause that an outcome has: an older version did not write it down.
+const fn only(outcome: Outcome) -> Option<CauseKind> {
+    match outcome {
+        Outcome::Aborted | Outcome::Removed => Some(CauseKind::Person),
+        Outcome::Superseded => Some(CauseKind::Superseded),
+        Outcome::Promoted | Outcome::RolledBack => None,
     }
 }
 

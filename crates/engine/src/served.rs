@@ -115,8 +115,15 @@ mod tests {
             kind: RequestKind::Deploy,
             by: Actor::new("lena"),
             began: Timestamp(0),
+            limits: (&davy_core::Policy::default()).into(),
             promoted: promoted.map(Timestamp),
-            ended: ended.map(|(outcome, at)| Ended { rollout, outcome, why: String::new(), at: Timestamp(at) }),
+            ended: ended.map(|(outcome, at)| Ended {
+                rollout,
+                outcome,
+                why: String::new(),
+                cause: None,
+                at: Timestamp(at),
+            }),
         }
     }
 

@@ -74,7 +74,7 @@ pub(crate) async fn list(
 pub(crate) fn view(engine: &Engine, summary: &Summary) -> wire::Rollout {
     let live = engine.service(&summary.key).filter(|live| live.state.rollout_id() == Some(&summary.rollout));
     let present = live.as_ref().and_then(|live| wire::Rollout::present(live, now()));
-    let Some(mut rollout) = present else { return wire::Rollout::past(summary, now()) };
+    let Some(mut rollout) = present else { return over(engine, summary) };
     rollout.promoted = summary.promoted;
     if let (true, Some(fetching), Some(next)) =
         (rollout.state == "starting", engine.fetching(&summary.key), &mut rollout.next)
@@ -82,6 +82,11 @@ pub(crate) fn view(engine: &Engine, summary: &Summary) -> wire::Rollout {
         (next.what, next.at) = (format!("{fetching}; then {}", next.what), None);
     }
     rollout
+}
+
+/// One that ended or waits for its turn.
+fn over(engine: &Engine, summary: &Summary) -> wire::Rollout {
+    wire::Rollout::past(summary, engine.before(summary).as_ref(), now())
 }
 
 /// The one of an id; one that has just begun may not be among the past yet.
@@ -115,14 +120,27 @@ pub(crate) async fn one(
     }
     let then = engine.then(&id, sequence).await?;
     let view = then.and_then(|(live, at)| wire::Rollout::present(&live, at));
-    Ok(Json(view.unwrap_or_else(|| wire::Rollout::past(&summary, now()))).into_response())
+    Ok(Json(view.unwrap_or_else(|| over(engine, &summary))).into_response())
 }
 
-/// Everything that was written of a rollout, in order.
+/// What was written of a rollout, in order.
 #[utoipa::path(get, path = "/api/rollouts/{id}/events", operation_id = "listEvents", tag = "rollouts",
-    responses((status = 200, description = "Its events.", body = Vec<Record>), Malformed, Unknown, Unread))]
-pub(crate) async fn records(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<Vec<Record>> {
-    Ok(Json(shared.engine.records(&RolloutId::new(id)).await?))
+    params(listed::Asked), responses((status = 200, description = "A page of its events.", body = Vec<Record>), Malformed, Unknown, Unread))]
+pub(crate) async fn records(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Result<Response, Problem> {
+    let after = match page.cursor.as_deref().map(str::parse::<u64>) {
+        None => 0,
+        Some(Ok(sequence)) => sequence,
+        Some(Err(_)) => return Err(wrong("cursor", "it is none of this list")),
+    };
+    let written = *shared.engine.written().borrow();
+    let records = shared.engine.records(&RolloutId::new(id)).await?;
+    let rest = records.into_iter().filter(|record| record.sequence > after);
+    let (records, next) = page.of(rest, |record| record.sequence.to_string());
+    Ok(page.tell(&records, next.as_deref(), written))
 }
 
 /// What was counted, judged and decided, from its begin to now or to a moment in the past.

@@ -7,8 +7,8 @@ pub use session::{Code, MakeCode, Session, SessionsEnded, SignIn, SignedIn, Way,
 pub use shown::changes;
 
 use davy_core::{
-    InstanceId, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
-    rollout::{Next, Outcome, Pause, RequestKind},
+    InstanceId, OnDeadline, ReleaseId, RolloutId, ServiceKey, Timestamp, Weight,
+    rollout::{CauseKind, Next, Outcome, Pause, RequestKind},
 };
 use davy_engine::{MetricSeen, Role};
 use davy_judge::{Kind, Verdict};
@@ -304,6 +304,9 @@ pub struct Rollout {
     pub outcome: Option<Outcome>,
     /// Why it ended.
     pub why: Option<String>,
+    /// What kind of cause that is; null while it goes forward, when it was promoted, and where an older version of Davy rolled it back.
+    #[serde(default)]
+    pub cause: Option<CauseKind>,
     /// Forward or back.
     pub request: RequestKind,
     /// What it brings.
@@ -316,10 +319,29 @@ pub struct Rollout {
     #[serde(default)]
     #[schema(required)]
     pub version: String,
+    /// What served before, in short.
+    #[serde(default)]
+    pub from_version: Option<String>,
     /// Who asked.
     pub by: String,
     /// When it began.
     pub began: Timestamp,
+    /// What happens when a step is not proven by its deadline.
+    #[serde(default)]
+    #[schema(required)]
+    pub on_deadline: OnDeadline,
+    /// How long each step has, in milliseconds.
+    #[serde(default)]
+    #[schema(required)]
+    pub deadline_ms: u64,
+    /// How long a pause lasts before traffic goes back, in milliseconds.
+    #[serde(default)]
+    #[schema(required)]
+    pub pause_limit_ms: u64,
+    /// How long the old release is kept after promotion, in milliseconds.
+    #[serde(default)]
+    #[schema(required)]
+    pub bake_ms: u64,
     /// When it was promoted.
     #[serde(default)]
     pub promoted: Option<Timestamp>,

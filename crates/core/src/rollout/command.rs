@@ -1,6 +1,8 @@
 //! What people ask for.
 
-use super::{Cause, Command, Event, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, step::Decision};
+use super::{
+    Cause, CauseKind, Command, Event, Outcome, PauseReason, Phase, Refusal, Request, RequestKind, step::Decision,
+};
 use crate::Release;
 
 impl Decision<'_> {
@@ -131,13 +133,13 @@ impl Decision<'_> {
         if request.kind == RequestKind::Remove && self.state.stable.is_none() {
             let rollout = request.rollout.clone();
             self.push(Event::RolloutRequested { request });
-            let why = "nothing serves any more".to_owned();
-            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Removed, why });
+            let (why, cause) = ("nothing serves any more".to_owned(), Some(CauseKind::Person));
+            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Removed, why, cause });
         } else if serves && request.kind != RequestKind::Remove {
             let rollout = request.rollout.clone();
             self.push(Event::RolloutRequested { request });
             let why = "the release serves already".to_owned();
-            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Promoted, why });
+            self.push(Event::RolloutFinished { rollout, outcome: Outcome::Promoted, why, cause: None });
         } else {
             self.begin(request);
         }

@@ -110,6 +110,31 @@ pub enum Cause {
     },
 }
 
+/// What kind of cause it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseKind {
+    /// The judge found harm.
+    Judge,
+    /// A person asked.
+    Person,
+    /// A person asked for the release before it, after promotion.
+    Rollback,
+    /// A newer rollout took its place.
+    Superseded,
+    /// The canary could not be started, never became healthy or died.
+    Canary,
+    /// A step's deadline passed.
+    Deadline,
+    /// Nobody answered a pause in time.
+    PauseLimit,
+    /// The router's guard had gone back at once.
+    Guard,
+    /// The router had gone back by itself.
+    Router,
+}
+
 /// Why a rollout waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -338,5 +363,8 @@ pub enum Event {
         outcome: Outcome,
         /// Why, in a sentence.
         why: String,
+        /// What kind of cause that is; none where it was promoted, and where an older version wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<CauseKind>,
     },
 }

@@ -1,8 +1,8 @@
 //! Events folded into the state. Total: an event that does not fit changes only what it can.
 
 use super::{
-    Cause, Effect, Ended, Event, Outcome, Pause, PauseReason, Pending, Phase, Request, RequestKind, Rollout, Split,
-    State, plan,
+    Cause, CauseKind, Effect, Ended, Event, Outcome, Pause, PauseReason, Pending, Phase, Request, RequestKind, Rollout,
+    Split, State, plan,
 };
 use crate::{Generation, Release, Timestamp, Weight};
 
@@ -121,8 +121,9 @@ impl State {
                     rollout.cleared = true;
                 }
             }
-            Event::RolloutFinished { rollout, outcome, why } => {
-                self.last = Some(Ended { rollout: rollout.clone(), outcome: *outcome, why: why.clone(), at });
+            Event::RolloutFinished { rollout, outcome, why, cause } => {
+                let (rollout, why) = (rollout.clone(), why.clone());
+                self.last = Some(Ended { rollout, outcome: *outcome, why, cause: *cause, at });
                 self.rollout = None;
                 let stays = self.stable.as_ref().map(|release| &release.id);
                 self.ordered.retain(|release, _| Some(release) == stays);
@@ -303,6 +304,22 @@ impl Cause {
             | Self::Deadline { .. }
             | Self::PauseLimit
             | Self::Router { .. } => Outcome::RolledBack,
+        }
+    }
+
+    /// What kind of cause it is.
+    #[must_use]
+    pub const fn kind(&self) -> CauseKind {
+        match self {
+            Self::Judge { .. } => CauseKind::Judge,
+            Self::Person { .. } => CauseKind::Person,
+            Self::Rollback { .. } => CauseKind::Rollback,
+            Self::Superseded { .. } => CauseKind::Superseded,
+            Self::Canary { .. } => CauseKind::Canary,
+            Self::Deadline { .. } => CauseKind::Deadline,
+            Self::PauseLimit => CauseKind::PauseLimit,
+            Self::Guard { .. } => CauseKind::Guard,
+            Self::Router { .. } => CauseKind::Router,
         }
     }
 

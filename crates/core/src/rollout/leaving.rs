@@ -185,8 +185,9 @@ impl Decision<'_> {
             }
             None => (Outcome::Promoted, "every step was passed and the last weight was held and observed".to_owned()),
         };
+        let cause = rollout.ending.as_ref().map(|(_, cause)| cause.kind());
         let rollout = rollout.request.rollout.clone();
-        self.push(Event::RolloutFinished { rollout, outcome, why });
+        self.push(Event::RolloutFinished { rollout, outcome, why, cause });
         if let Some(request) = self.state.queued.clone() {
             self.begin_queued(request);
         }

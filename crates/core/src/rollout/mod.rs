@@ -20,7 +20,7 @@ mod step;
 mod trial;
 
 pub use effect::Effect;
-pub use event::{Batches, Cause, Event, Outcome, PauseReason, Request, RequestKind, Split};
+pub use event::{Batches, Cause, CauseKind, Event, Outcome, PauseReason, Request, RequestKind, Split};
 pub use forecast::{Need, TooSlow, about, needs, provable, too_slow};
 pub use guard::guard;
 pub use input::{Command, Input, Look, Refusal, Sight, Traffic};

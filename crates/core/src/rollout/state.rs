@@ -1,6 +1,6 @@
 //! Where a service stands: a fold over its events.
 
-use super::{Cause, Effect, Outcome, Passes, PauseReason, Request, Split, Step, proof};
+use super::{Cause, CauseKind, Effect, Outcome, Passes, PauseReason, Request, Split, Step, proof};
 use crate::{Generation, Millis, Release, ReleaseId, RolloutId, Timestamp, Weight};
 use davy_judge::{Kind, Verdict};
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why, in a sentence.
     pub why: String,
+    /// What kind of cause that is, if it is known and was not promoted.
+    pub cause: Option<CauseKind>,
     /// When.
     pub at: Timestamp,
 }

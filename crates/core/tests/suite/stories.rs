@@ -3,7 +3,7 @@
 use crate::world::{World, by, release};
 use davy_core::{
     FallbackCause, Health, Millis, Mode, Weight,
-    rollout::{Cause, Command, Effect, Event, Input, Outcome, Phase, Refusal, RequestKind, Split},
+    rollout::{Cause, CauseKind, Command, Effect, Event, Input, Outcome, Phase, Refusal, RequestKind, Split},
 };
 use davy_judge::Kind;
 
@@ -183,7 +183,8 @@ fn a_canary_that_the_guard_cut_off_is_over_and_its_numbers_are_computed_again() 
         assert_eq!(*recomputed, !changed);
         assert!(why.contains("cut the canary off after 9 failed requests"), "{why}");
         assert_eq!(why.contains("traffic is back to be safe"), changed, "{why}");
-        assert_eq!(world.state.last.as_ref().map(|last| &last.why), Some(why));
+        let last = world.state.last.as_ref().expect("it is over");
+        assert_eq!((&last.why, last.cause), (why, Some(CauseKind::Guard)));
     }
 }
 

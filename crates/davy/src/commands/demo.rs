@@ -236,7 +236,7 @@ async fn until(
             None => {
                 let summary = engine.rollout(id);
                 let summary = summary.map_err(|error| Failure::new(Exit::Internal, "D105", error.to_string()))?;
-                let past = Rollout::past(&summary, davy_engine::now());
+                let past = Rollout::past(&summary, engine.before(&summary).as_ref(), davy_engine::now());
                 // What was seen while it went on is worth more than what its end alone tells.
                 last.map_or(past.clone(), |last| Rollout {
                     state: past.state,

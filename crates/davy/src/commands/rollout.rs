@@ -72,7 +72,7 @@ async fn act(client: &Client, target: &Target, action: &str, done: &str, json: b
 async fn explain(client: &Client, target: &Target, json: bool) -> Result<Exit, Failure> {
     let rollout = find(client, target).await?;
     if json {
-        let records: Vec<Record> = client.get(&format!("/api/rollouts/{}/events", rollout.id)).await?;
+        let records: Vec<Record> = client.list(&format!("/api/rollouts/{}/events", rollout.id)).await?;
         records.iter().for_each(output::json);
         return Ok(DONE);
     }

@@ -93,6 +93,18 @@ impl Server {
         self.ask("GET", path, &[], b"")
     }
 
+    /// The pages of a list, each with its address, as each names the next one.
+    fn pages(&self, first: &str) -> Vec<(String, Value)> {
+        let (mut pages, mut next) = (Vec::new(), Some(first.to_owned()));
+        while let Some(path) = next {
+            let page = self.get(&path);
+            let link = page.header("link").strip_prefix('<').and_then(|link| link.split_once('>'));
+            next = link.map(|(next, _)| next.to_owned());
+            pages.push((path, page.json()));
+        }
+        pages
+    }
+
     fn post(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask("POST", path, headers, b"")
     }
@@ -290,6 +302,9 @@ fn actions_are_on_what_was_seen_and_are_done_once() {
         answer.header("etag").to_owned()
     };
 
+    let forward = server.rollout(&id, |view| view["state"] == "holding").json();
+    assert_eq!(forward["cause"], Value::Null);
+
     let holding = tag("holding");
     assert!(holding.starts_with('"') && holding.len() > 8, "{holding}");
     assert_eq!(act("pause", &[("if-match", "\"0000000000000000\"")]).refused(), (409, "A025".to_owned()));
@@ -316,6 +331,16 @@ fn actions_are_on_what_was_seen_and_are_done_once() {
     assert_eq!(act("abort", &[("if-match", "*")]).status, 200);
     let over = server.rollout(&id, |view| view["state"] == "aborted");
     assert_ne!(over.header("etag"), holding);
+    // What it was going to do and why it ended is told of one that is over, too, alone and in the list.
+    let over = over.json();
+    let listed = server.get("/api/rollouts?limit=1&state=ended").json();
+    for (view, cause) in [(&forward, Value::Null), (&over, "person".into()), (&listed[0], "person".into())] {
+        assert_eq!(view["cause"], cause, "{view:#}");
+        assert_eq!(view["on_deadline"], "pause", "{view:#}");
+        let lengths = ["deadline_ms", "pause_limit_ms", "bake_ms"].map(|name| view[name].as_u64());
+        assert_eq!(lengths, [Some(600_000), Some(24 * 3_600_000), Some(60_000)], "{view:#}");
+        assert_eq!(view["from_version"], "davy logo --port $PORT --version v1", "{view:#}");
+    }
 
     // A service has a tag, too.
     let service = server.get("/api/services/production/logo");
@@ -362,18 +387,19 @@ fn lists_come_in_pages_and_services_say_what_they_need() {
     };
     let whole = ids(&whole.json());
     assert_eq!(whole.len(), 3);
-    let (mut paged, mut next) = (Vec::new(), "/api/rollouts?limit=1&environment=production".to_owned());
-    while !next.is_empty() {
-        let page = server.get(&next);
-        paged.extend(ids(&page.json()));
-        next = page
-            .header("link")
-            .strip_prefix('<')
-            .and_then(|link| link.split_once('>'))
-            .map_or_else(String::new, |(next, _)| next.to_owned());
-        assert!(next.is_empty() || next.contains("environment=production"), "{next}");
-    }
+    let pages = server.pages("/api/rollouts?limit=1&environment=production");
+    assert!(pages.iter().skip(1).all(|(address, _)| address.contains("environment=production")), "{pages:?}");
+    let paged: Vec<String> = pages.iter().flat_map(|(_, page)| ids(page)).collect();
     assert_eq!(paged, whole, "the same, in the same order");
+    // So do the events of a rollout that is over: nothing comes to them any more.
+    let events = server.get(&format!("/api/rollouts/{id}/events"));
+    assert!(events.header("link").is_empty() && !events.header("davy-sequence").is_empty());
+    let pages = server.pages(&format!("/api/rollouts/{id}/events?limit=2"));
+    assert!(pages.len() > 2 && pages.iter().all(|(_, page)| page.as_array().is_some_and(|page| page.len() <= 2)));
+    let paged: Vec<Value> = pages.iter().flat_map(|(_, page)| page.as_array().cloned().unwrap_or_default()).collect();
+    assert_eq!(Value::from(paged), events.json());
+    let wrong = server.get(&format!("/api/rollouts/{id}/events?cursor=x"));
+    assert_eq!(wrong.refused(), (400, "A031".to_owned()));
     let ended = ids(&server.get("/api/rollouts?state=ended").json());
     let live = ids(&server.get("/api/rollouts?state=live&service=logo").json());
     assert!(ended.contains(&id) && live == whole[..1], "{ended:?} {live:?} {whole:?}");

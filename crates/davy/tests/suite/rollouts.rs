@@ -80,7 +80,9 @@ fn a_bad_version_is_cut_off_by_the_guard_taken_back_and_told_as_one_story() {
     assert!(sent > 20 && failed == 0, "{failed} of {sent}");
     let told = "gateway's guard cut the canary off after";
     host.until("over", |status| {
-        status["state"] == "rolled-back" && status["why"].as_str().is_some_and(|why| why.contains(told))
+        status["state"] == "rolled-back"
+            && status["cause"] == "guard"
+            && status["why"].as_str().is_some_and(|why| why.contains(told))
     });
     let id = outcome["rollout"].as_str().expect("its name");
     let report =

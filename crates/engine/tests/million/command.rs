@@ -138,7 +138,7 @@ async fn fill(journal: &Store, events: u64, services: u64) {
         journal.store(&batch).await.expect("it is written");
     }
     let (outcome, why) = (Outcome::Promoted, "it was proven".to_owned());
-    let ended = Event::RolloutFinished { rollout: RolloutId::new("r-hour"), outcome, why };
+    let ended = Event::RolloutFinished { rollout: RolloutId::new("r-hour"), outcome, why, cause: None };
     let at = Timestamp(template.batch.window.to.0);
     let entry = Entry { at, by: Actor::new("davy"), rollout: Some(RolloutId::new("r-hour")), event: ended };
     journal.append(&key(services), 0, &[entry]).await.expect("it is written");

@@ -43,7 +43,10 @@ pub(crate) async fn of_the_journal(world: &World, records: &[Record]) -> Vec<Str
                 }
                 releases.insert(request.rollout.clone(), (request.release.clone(), request.kind));
             }
-            Event::RolloutFinished { rollout, outcome, .. } => {
+            Event::RolloutFinished { rollout, outcome, cause, .. } => {
+                if cause.is_none() != (*outcome == Outcome::Promoted) {
+                    broken.push(format!("{rollout} is {} for {cause:?}", outcome.as_str()));
+                }
                 if under_way.remove(key).as_ref() != Some(rollout) {
                     broken.push(format!("{rollout} ended and was not under way"));
                 }

@@ -4,7 +4,7 @@ use crate::server::Server;
 use davy_core::{
     Actor, Digest, EnvironmentName, Generation, HealthCheck, Millis, Policy, Process, Release, RolloutId, Route, Run,
     ServiceKey, ServiceName, Timestamp, Weight, Workload,
-    rollout::{Event, Outcome, Request, RequestKind, Split},
+    rollout::{CauseKind, Event, Outcome, Request, RequestKind, Split},
 };
 use davy_engine::{Past, store::Store};
 use davy_ports::{Entry, Journal as _, Record};
@@ -100,7 +100,9 @@ impl Histories {
                 self.expected.get_mut(rollout.as_str()).unwrap().2 = true;
                 own.current = None;
                 let outcome = if promoted { Outcome::Promoted } else { Outcome::RolledBack };
-                let event = Event::RolloutFinished { rollout: rollout.clone(), outcome, why: "so it was".to_owned() };
+                let cause = (!promoted).then_some(CauseKind::Judge);
+                let event =
+                    Event::RolloutFinished { rollout: rollout.clone(), outcome, why: "so it was".to_owned(), cause };
                 (own, Some(rollout), event)
             }
             4 => {

@@ -273,7 +273,7 @@ async fn a_long_rollout_goes_some_at_a_time() {
         journal.store(&batch).await.unwrap();
     }
     let (outcome, why) = (Outcome::Promoted, "it was proven".to_owned());
-    let ended = Event::RolloutFinished { rollout: rollout("r-long"), outcome, why };
+    let ended = Event::RolloutFinished { rollout: rollout("r-long"), outcome, why, cause: None };
     let entry = Entry { at: AT, by: Actor::new("davy"), rollout: Some(rollout("r-long")), event: ended };
     let other = davy_core::ServiceKey { service: davy_core::ServiceName::new("shop").unwrap(), ..world.key.clone() };
     journal.append(&other, 0, &[entry]).await.unwrap();

@@ -124,8 +124,12 @@ async fn each_outcome_is_told_once_when_it_is_felt() {
     let mut world = World::new().await;
     let hook = Receiver::answering(|_| "200 OK".to_owned()).await;
     let _notifier = world.notifier(options());
-    let over =
-        |outcome, why: &str| Event::RolloutFinished { rollout: RolloutId::new("r1"), outcome, why: why.to_owned() };
+    let over = |outcome, why: &str| Event::RolloutFinished {
+        rollout: RolloutId::new("r1"),
+        outcome,
+        why: why.to_owned(),
+        cause: None,
+    };
     let cause = Cause::Judge { why: format!("the canary fails more often {}", "x".repeat(5_000)) };
     let back = Event::Reverted { generation: davy_core::Generation(1), cause: Some(cause) };
     // Promoted, taken back in the bake, cleared away: the end says nothing new.

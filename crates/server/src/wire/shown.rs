@@ -107,9 +107,9 @@ impl Service {
 }
 
 impl Rollout {
-    /// One that ended or waits for its turn.
+    /// One that ended or waits for its turn; `from` served before.
     #[must_use]
-    pub fn past(summary: &Summary, now: Timestamp) -> Self {
+    pub fn past(summary: &Summary, from: Option<&davy_core::Release>, now: Timestamp) -> Self {
         let ended = summary.ended.as_ref();
         let promoted = summary.promoted.map(|_| Outcome::Promoted);
         let outcome = ended.map(|ended| ended.outcome).or(promoted);
@@ -130,13 +130,19 @@ impl Rollout {
             deadline: None,
             outcome,
             why: ended.map(|ended| ended.why.clone()),
+            cause: ended.and_then(|ended| ended.cause),
             request: summary.kind,
             release: summary.release.id.clone(),
             from: summary.from.clone(),
             command: summary.release.workload.run.words(),
             version: version(&summary.release),
+            from_version: from.map(version),
             by: summary.by.to_string(),
             began: summary.began,
+            on_deadline: summary.limits.on_deadline,
+            deadline_ms: summary.limits.deadline.0,
+            pause_limit_ms: summary.limits.pause.0,
+            bake_ms: summary.limits.bake.0,
             promoted: summary.promoted,
             ended: ended.map(|ended| ended.at),
             canary: Counted::default(),
@@ -187,13 +193,19 @@ impl Rollout {
             deadline: rollout.is_forward().then(|| rollout.deadline()),
             outcome,
             why: rollout.ending.as_ref().map(|(_, cause)| cause.sentence()).or(first),
+            cause: rollout.ending.as_ref().map(|(_, cause)| cause.kind()),
             request: request.kind,
             release: request.release.id.clone(),
             from: rollout.from.as_ref().map(|release| release.id.clone()),
             command: request.release.workload.run.words(),
             version: version(&request.release),
+            from_version: rollout.from.as_ref().map(version),
             by: request.by.to_string(),
             began: rollout.began,
+            on_deadline: request.policy.on_deadline,
+            deadline_ms: request.policy.deadline.0,
+            pause_limit_ms: request.policy.pause_limit.0,
+            bake_ms: request.policy.bake.0,
             promoted: match &rollout.phase {
                 Phase::Baking { since } => Some(*since),
                 _ => None,
