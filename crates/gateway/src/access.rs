@@ -1,19 +1,14 @@
 //! The access log: one line of JSON for each request, written by a thread of its own. Whoever serves traffic never waits for
 //! the disk: what it cannot take in time is dropped and counted.
 
-use crate::meters::Meters;
-use hyper::{
-    Method, Request, Version,
-    header::{self, HeaderValue},
-    http::uri::PathAndQuery,
-};
+use crate::{meters::Meters, peer::Peer};
+use hyper::{Request, Version, header, http::uri::PathAndQuery};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{
     cell::RefCell,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
@@ -77,14 +72,10 @@ impl Log {
         self.reopen.store(true, Relaxed);
     }
 
-    /// Writes a line into this thread's batch.
-    fn line(&self, line: &Line<'_>) {
+    /// Puts a line into this thread's batch.
+    fn line(&self, line: &[u8]) {
         BATCH_OF_THREAD.with_borrow_mut(|batch| {
-            let length = batch.text.len();
-            if serde_json::to_writer(&mut batch.text, line).is_err() {
-                return batch.text.truncate(length);
-            }
-            batch.text.push(b'\n');
+            batch.text.extend_from_slice(line);
             batch.lines += 1;
             if batch.text.len() >= BATCH {
                 self.hand_on(batch);
@@ -118,97 +109,115 @@ impl Log {
     }
 }
 
-/// What is known of a request when it comes.
+/// A request's line, with what is known when it comes.
 #[derive(Debug)]
 pub(crate) struct Note {
     log: Arc<Log>,
-    time: Timestamp,
+    line: Vec<u8>,
     began: Instant,
-    client: IpAddr,
-    host: Option<HeaderValue>,
-    method: Method,
-    path: Option<PathAndQuery>,
-    protocol: &'static str,
-    is_secure: bool,
     /// Of the answer's body.
     pub bytes: u64,
     /// What the gateway answered itself.
     pub code: &'static str,
 }
 
-/// Where a request went.
-pub(crate) struct Went<'a> {
-    pub service: &'a str,
-    pub release: &'a str,
-    pub instance: &'a str,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: Timestamp,
-    client: IpAddr,
-    host: &'a str,
-    method: &'a str,
-    path: &'a str,
-    protocol: &'a str,
-    tls: bool,
-    /// None: the client was gone before there was an answer.
-    status: Option<u16>,
-    bytes: u64,
-    /// Until the last byte of the answer was handed on.
-    duration_us: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    release: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instance: Option<&'a str>,
-    /// The code of an answer that is the gateway's own.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    gateway: &'a str,
-}
-
 impl Note {
-    pub(crate) fn of<B>(log: &Arc<Log>, request: &Request<B>, client: IpAddr, is_secure: bool) -> Box<Self> {
-        Box::new(Self {
-            log: log.clone(),
-            time: Timestamp::now(),
-            began: Instant::now(),
-            client,
-            host: request.headers().get(header::HOST).cloned(),
-            method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
-            protocol: match request.version() {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_2 => "HTTP/2",
-                _ => "HTTP/1.1",
-            },
-            is_secure,
-            bytes: 0,
-            code: "",
-        })
+    pub(crate) fn of<B>(log: &Arc<Log>, request: &Request<B>, peer: &Peer, began: Instant) -> Self {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let protocol: &[u8] = match request.version() {
+            Version::HTTP_10 => b"HTTP/1.0",
+            Version::HTTP_2 => b"HTTP/2",
+            _ => b"HTTP/1.1",
+        };
+        let mut line = Vec::with_capacity(COMMON);
+        line.extend_from_slice(br#"{"time":""#);
+        Second::write(began, &mut line);
+        line.extend_from_slice(br#"","client":""#);
+        line.extend_from_slice(peer.text.as_bytes());
+        line.extend_from_slice(br#"","host":"#);
+        value(&mut line, host);
+        line.extend_from_slice(br#","method":"#);
+        value(&mut line, request.method().as_str());
+        line.extend_from_slice(br#","path":"#);
+        // A query may carry what nobody else should read.
+        value(&mut line, request.uri().path_and_query().map_or("/", PathAndQuery::path));
+        line.extend_from_slice(br#","protocol":""#);
+        line.extend_from_slice(protocol);
+        line.extend_from_slice(if peer.is_secure { br#"","tls":true"# } else { br#"","tls":false"# });
+        Self { log: log.clone(), line, began, bytes: 0, code: "" }
     }
 
-    /// The request is over.
-    pub(crate) fn write(&self, status: Option<u16>, went: Option<&Went<'_>>) {
-        let line = Line {
-            time: Timestamp::from_microsecond(self.time.as_microsecond()).unwrap_or(self.time),
-            client: self.client,
-            host: self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
-            method: self.method.as_str(),
-            // A query may carry what nobody else should read.
-            path: self.path.as_ref().map_or("/", PathAndQuery::path),
-            protocol: self.protocol,
-            tls: self.is_secure,
-            status,
-            bytes: self.bytes,
-            duration_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-            service: went.map(|went| went.service),
-            release: went.map(|went| went.release),
-            instance: went.map(|went| went.instance),
-            gateway: self.code,
-        };
-        self.log.line(&line);
+    /// The request is over; without a status the client was gone before there was an answer. `went` says where it went, as [`member`]
+    /// writes it.
+    pub(crate) fn write(mut self, status: Option<u16>, went: &[&str]) {
+        let line = &mut self.line;
+        line.extend_from_slice(br#","status":"#);
+        value(line, &status);
+        line.extend_from_slice(br#","bytes":"#);
+        value(line, &self.bytes);
+        // Until the last byte of the answer was handed on.
+        line.extend_from_slice(br#","duration_us":"#);
+        value(line, &u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        went.iter().for_each(|part| line.extend_from_slice(part.as_bytes()));
+        if !self.code.is_empty() {
+            line.extend_from_slice(member("gateway", self.code).as_bytes());
+        }
+        line.extend_from_slice(b"}\n");
+        self.log.line(line);
+    }
+}
+
+/// The room that most lines need.
+const COMMON: usize = 320;
+
+/// A name and its value within a line.
+pub(crate) fn member(name: &str, text: &str) -> String {
+    format!(",{}:{}", serde_json::Value::from(name), serde_json::Value::from(text))
+}
+
+fn value(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(line, value).expect("numbers and text are written to memory");
+}
+
+/// A second of the wall clock as text: what a thread logs differs in the fraction, until a second is over.
+struct Second {
+    since: Instant,
+    text: String,
+}
+
+thread_local! {
+    static SECOND: RefCell<Option<Second>> = RefCell::default();
+}
+
+impl Second {
+    fn of(instant: Instant, wall: Timestamp) -> Self {
+        let fraction = Duration::from_nanos(u64::try_from(wall.subsec_nanosecond()).unwrap_or_default());
+        let whole = Timestamp::from_second(wall.as_second()).unwrap_or_default();
+        Self { since: instant.checked_sub(fraction).unwrap_or(instant), text: whole.to_string() }
+    }
+
+    /// How far it has gone; none when it is over.
+    fn past(&self, instant: Instant) -> Option<Duration> {
+        Some(instant.saturating_duration_since(self.since)).filter(|past| *past < Duration::from_secs(1))
+    }
+
+    /// Writes the time of day to the microsecond (RFC 3339).
+    fn write(instant: Instant, line: &mut Vec<u8>) {
+        SECOND.with_borrow_mut(|second| {
+            let held = second.take().filter(|second| second.past(instant).is_some());
+            second.insert(held.unwrap_or_else(|| Self::of(instant, Timestamp::now()))).put(instant, line);
+        });
+    }
+
+    fn put(&self, instant: Instant, line: &mut Vec<u8>) {
+        let mut fraction = *b".000000Z";
+        let mut left = self.past(instant).unwrap_or_default().subsec_micros();
+        for digit in fraction[1..7].iter_mut().rev() {
+            *digit += (left % 10) as u8;
+            left /= 10;
+        }
+        line.extend_from_slice(self.text.trim_end_matches('Z').as_bytes());
+        line.extend_from_slice(&fraction);
     }
 }
 
@@ -298,5 +307,27 @@ impl Sink {
         }
         self.length += self.held.len() as u64;
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(&self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_to_the_microsecond_until_its_second_is_over() {
+        let (start, wall) = (Instant::now(), "2026-11-29T09:59:59.99999856Z".parse().unwrap());
+        let second = Second::of(start, wall);
+        let told = |micros| {
+            let (mut line, instant) = (Vec::new(), start + Duration::from_micros(micros));
+            second.put(instant, &mut line);
+            second.past(instant).map(|_| String::from_utf8(line).unwrap())
+        };
+        assert_eq!(told(0).as_deref(), Some("2026-11-29T09:59:59.999998Z"));
+        assert_eq!(told(1).as_deref(), Some("2026-11-29T09:59:59.999999Z"));
+        assert_eq!(told(2), None);
+        let mut line = Vec::new();
+        Second::of(start, "2026-11-29T10:00:00Z".parse().unwrap()).put(start, &mut line);
+        assert_eq!(line, b"2026-11-29T10:00:00.000000Z");
     }
 }

@@ -1,7 +1,7 @@
 //! Counting without locks: each request adds one to exactly one outcome, so that failures never exceed answers.
 
 use crate::{
-    access::{Note, Went},
+    access::{self, Note},
     guard::{Seat, Watch},
     sticky::{Before, Client},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Counter {
     release: ReleaseId,
     role: Role,
     instance: InstanceId,
+    /// Release and instance as the access log has them.
+    logged: String,
     /// Requests under way on the instance, whatever counts them.
     in_flight: Arc<AtomicU64>,
     /// The cohort of those that are admitted now in the upper half, and how many of it were in the lower: one step counts a request
@@ -86,10 +88,12 @@ impl Counter {
     pub(crate) fn new(release: ReleaseId, role: Role, instance: InstanceId, in_flight: Arc<AtomicU64>) -> Self {
         let ends = std::array::from_fn(|_| AtomicU64::new(0));
         let latency = std::array::from_fn(|_| AtomicU32::new(0));
+        let logged = access::member("release", release.as_str()) + &access::member("instance", instance.as_str());
         Self {
             release,
             role,
             instance,
+            logged,
             in_flight,
             routed: AtomicU64::new(0),
             heard: AtomicU64::new(0),
@@ -198,8 +202,8 @@ pub(crate) const EDGES: [u64; 11] =
 /// All traffic of one release for as long as it is served: what is under way, and what is told as metrics.
 #[derive(Debug)]
 pub(crate) struct Traffic {
-    /// The service's name, as it is written.
-    service: String,
+    /// The service as the access log has it.
+    logged: String,
     /// Requests under way.
     pub in_flight: AtomicU64,
     /// By the first digit of their status; 0: no answer.
@@ -212,7 +216,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) fn new(service: &ServiceKey) -> Self {
         Self {
-            service: service.to_string(),
+            logged: access::member("service", &service.to_string()),
             in_flight: AtomicU64::new(0),
             answers: Default::default(),
             latency: Default::default(),
@@ -244,11 +248,10 @@ pub(crate) struct Under {
 }
 
 impl Under {
-    pub(crate) fn new(counter: Arc<Counter>, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn new(counter: Arc<Counter>, traffic: Arc<Traffic>, began: Instant) -> Self {
         let cohort = (counter.routed.fetch_add(1, Relaxed) >> 32) as u32;
         traffic.in_flight.fetch_add(1, Relaxed);
         counter.in_flight.fetch_add(1, Relaxed);
-        let began = Instant::now();
         let (heard, ended, seat, client, status, note) = (false, false, None, None, 0, None);
         Self { counter, traffic, began, cohort, heard, ended, seat, client, status, note }
     }
@@ -281,7 +284,7 @@ impl Under {
         self.counter.role
     }
 
-    /// When it was routed.
+    /// When its head had come.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
@@ -349,9 +352,7 @@ impl Drop for Under {
         self.counter.in_flight.fetch_sub(1, Relaxed);
         self.traffic.answers[usize::from(self.status / 100).min(5)].fetch_add(1, Relaxed);
         if let Some(note) = self.note.take() {
-            let Counter { release, instance, .. } = &*self.counter;
-            let went = Went { service: &self.traffic.service, release: release.as_str(), instance: instance.as_str() };
-            note.write((self.status > 0).then_some(self.status), Some(&went));
+            note.write((self.status > 0).then_some(self.status), &[&self.traffic.logged, &self.counter.logged]);
         }
     }
 }
@@ -371,7 +372,7 @@ mod tests {
     }
 
     fn under(counter: &Arc<Counter>) -> Under {
-        Under::new(counter.clone(), Arc::new(Traffic::new(&service())))
+        Under::new(counter.clone(), Arc::new(Traffic::new(&service())), Instant::now())
     }
 
     fn counter() -> Arc<Counter> {

@@ -20,6 +20,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 impl Worker {
@@ -34,16 +35,17 @@ impl Worker {
         if is_http2 {
             headers::as_http1(&mut request);
         }
-        let mut note = self.log.as_ref().map(|log| Note::of(log, &request, peer.ip, peer.is_secure));
+        let began = Instant::now();
+        let mut note = self.log.as_ref().map(|log| Box::new(Note::of(log, &request, peer, began)));
         let mut response = match self.refused(&request, peer) {
             Some(refusal) => refusal,
-            None => self.answer(request, peer, &mut note).await,
+            None => self.answer(request, peer, began, &mut note).await,
         };
         // One that was routed has taken its note along.
         if let Some(mut note) = note {
             note.code = response.body().code();
             note.bytes = response.body().size_hint().lower();
-            note.write(Some(response.status().as_u16()), None);
+            note.write(Some(response.status().as_u16()), &[]);
         }
         if is_http2 {
             response.headers_mut().remove(header::CONNECTION);

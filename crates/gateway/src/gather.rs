@@ -1,12 +1,13 @@
 //! A socket that is written to in one piece where that is short: `send` costs less than `writev`, and a head is short.
 
+use rustix::net::SendFlags;
 use std::{
-    io::{self, IoSlice},
+    io::{self, ErrorKind, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -24,8 +25,16 @@ impl AsyncRead for Gathering {
 }
 
 impl AsyncWrite for Gathering {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+    /// By the system's call itself: a library that has threads asks of each call whether it is to be cancelled.
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let send = || Ok(rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL)?);
+            match self.0.try_io(Interest::WRITABLE, send) {
+                Err(full) if full.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_write_ready(context))?,
+                Err(interrupted) if interrupted.kind() == ErrorKind::Interrupted => {}
+                wrote => return Poll::Ready(wrote),
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -33,19 +42,18 @@ impl AsyncWrite for Gathering {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let socket = Pin::new(&mut self.0);
         if let [only] = slices {
-            return socket.poll_write(context, only);
+            return self.poll_write(context, only);
         }
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > SHORT {
-            return socket.poll_write_vectored(context, slices);
+            return Pin::new(&mut self.0).poll_write_vectored(context, slices);
         }
         let (mut whole, mut length) = ([0; SHORT], 0);
         for slice in slices {
             whole[length..length + slice.len()].copy_from_slice(slice);
             length += slice.len();
         }
-        socket.poll_write(context, &whole[..length])
+        self.poll_write(context, &whole[..length])
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -37,6 +37,7 @@ impl Worker {
         self: &Rc<Self>,
         mut request: Request<Incoming>,
         peer: &Peer,
+        began: Instant,
         note: &mut Option<Box<Note>>,
     ) -> Response<Body> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -49,7 +50,7 @@ impl Worker {
             None => (Asked::Draw(self.dice.borrow_mut().u16(0..10_000)), None),
             Some(aside) => aside.asked(request.headers(), is_canary, peer, &mut self.dice.borrow_mut()),
         };
-        let Some(Chosen { mut address, mut under, by_stable }) = service.choose(asked) else {
+        let Some(Chosen { mut address, mut under, by_stable }) = service.choose(asked, began) else {
             service.unserved.fetch_add(1, Relaxed);
             return own(StatusCode::SERVICE_UNAVAILABLE, "G503", "the service has no instance");
         };
@@ -59,7 +60,7 @@ impl Worker {
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         prepare(&mut request, address, peer, protocol.as_ref());
-        let due = under.began() + timeout;
+        let due = began + timeout;
         let copy = service.aside.as_ref().filter(|aside| {
             by_stable && upgraded.is_none() && aside.copies(request.method(), &mut self.dice.borrow_mut())
         });

@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 /// Every service's route, the most specific first.
@@ -105,8 +106,8 @@ fn is_under(path: &str, prefix: &str) -> bool {
 }
 
 impl Service {
-    /// Finds the release of a request and takes an instance of it. None when nothing can be asked at all.
-    pub(crate) fn choose(&self, asked: Asked) -> Option<Chosen> {
+    /// Finds the release of a request that `began` then and takes an instance of it. None when nothing can be asked at all.
+    pub(crate) fn choose(&self, asked: Asked, began: Instant) -> Option<Chosen> {
         let fallen = self.fallen || self.guard.as_ref().is_some_and(|guard| guard.found().is_some());
         let by_weight = |draw| self.targets.iter().position(|target| draw < target.until);
         let wanted = match (&asked, &self.aside) {
@@ -135,7 +136,7 @@ impl Service {
             (Asked::Matched, Some(apart)) => &apart.matched,
             _ => &instance.counter,
         };
-        let mut under = Under::new(counter.clone(), self.targets[target].traffic.clone());
+        let mut under = Under::new(counter.clone(), self.targets[target].traffic.clone(), began);
         let is_drawn = !matches!(asked, Asked::Matched);
         let by_stable = by_stable && is_drawn;
         if is_drawn && !fallen && wanted == Some(target) {
@@ -154,7 +155,7 @@ impl Service {
         let canary = &self.targets[aside.canary];
         let instance = canary.next()?;
         let counter = &instance.apart.as_ref()?.mirrored;
-        Some((instance.address, Under::new(counter.clone(), canary.traffic.clone())))
+        Some((instance.address, Under::new(counter.clone(), canary.traffic.clone(), Instant::now())))
     }
 
     /// Another instance of the release of one that could not be reached: a healthy one, else any, which may be back before its health

@@ -53,11 +53,16 @@ impl Link {
         }
     }
 
+    /// Whether another request could be sent when it was last driven.
+    fn was_ready(&self) -> bool {
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
     /// Whether another request can be sent.
     fn is_ready(&mut self) -> bool {
         // Nobody waits for an idle connection: it is looked at when it is needed.
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.was_ready()
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -211,7 +216,8 @@ impl Pool {
     pub(crate) async fn lend(&self, address: SocketAddr, again: bool) -> io::Result<Lent> {
         let longest = if again { IDLE } else { RELIED };
         while let Some((mut link, idle)) = self.pop(address, longest) {
-            if link.is_ready() {
+            // Sending drives it first: what was closed or said meanwhile is found before anything is sent.
+            if (idle < FRESH && link.was_ready()) || link.is_ready() {
                 return Ok(Lent { link, stale: idle >= FRESH });
             }
         }
