@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, task::spawn_local};
+use tokio::{io::AsyncWriteExt, net::TcpStream, runtime::LocalOptions, sync::watch, task::spawn_local};
 use tokio_rustls::TlsAcceptor;
 
 /// What all workers share.
@@ -73,11 +73,11 @@ pub(crate) struct Door {
 
 /// Serves until the process ends.
 pub(crate) fn work(doors: Vec<Door>, common: Common, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = tokio::task::LocalSet::new();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(common));
     let deadlines = worker.deadlines.clone();
-    local.block_on(&runtime, async move {
+    runtime.block_on(async move {
         spawn_local(async move { deadlines.watch().await });
         let lulling = worker.clone();
         spawn_local(async move { lulling.connections.lull().await });
