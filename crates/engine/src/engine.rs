@@ -6,7 +6,9 @@ use crate::{
     clock::{not_before, now},
     past::{Known, Service, Summary},
     rate::{self, Rate},
-    reconciler::{Live, Message, Ports, REPORTS_AT_ONCE, Reconciler, Shared, davy, write_report},
+    reconciler::{
+        Asked, Declined, Live, Message, Ports, REPORTS_AT_ONCE, Reconciler, Shared, Still, davy, write_report,
+    },
 };
 use davy_core::{
     Actor, Finding, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Site, Source, Timestamp,
@@ -92,6 +94,9 @@ pub enum EngineError {
     /// The command does not fit.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Things do not stand as they did when it was decided on.
+    #[error("it has changed since it was looked at, and nothing was done")]
+    Changed,
     /// A place could not do it.
     #[error("{0}")]
     Place(davy_ports::Error),
@@ -217,7 +222,7 @@ impl Engine {
         }
         let prepared = self.ports.platform.prepare(&key, &source, &workload).await.map_err(EngineError::Place)?;
         let release = Release::new(&key, prepared.digest, workload);
-        let rollout = self.request(&key, release, policy, by, RequestKind::Deploy).await?;
+        let rollout = self.request(&key, release, policy, by, RequestKind::Deploy, None).await?;
         Ok(Taken { rollout, notices: prepared.notices })
     }
 
@@ -244,6 +249,7 @@ impl Engine {
         policy: Policy,
         by: Actor,
         kind: RequestKind,
+        still: Option<Still>,
     ) -> Result<RolloutId, EngineError> {
         let rollout = RolloutId::new(uuid::Uuid::now_v7().simple().to_string());
         let handle = match self.known(key) {
@@ -251,50 +257,89 @@ impl Engine {
             known => known?,
         };
         let request = Request { rollout: rollout.clone(), release, policy, by: by.clone(), kind };
-        self.command(&handle, Command::Request(request), by).await?;
+        self.command(&handle, Command::Request(request), by, still).await?;
         Ok(rollout)
     }
 
-    async fn command(&self, handle: &Handle, command: Command, by: Actor) -> Result<(), EngineError> {
+    async fn command(
+        &self,
+        handle: &Handle,
+        command: Command,
+        by: Actor,
+        still: Option<Still>,
+    ) -> Result<(), EngineError> {
         let (reply, answer) = oneshot::channel();
-        handle.sender.send(Message::Command(command, by, reply)).map_err(|_| EngineError::Slow)?;
+        let asked = Asked { command, by, still, reply };
+        handle.sender.send(Message::Command(asked)).map_err(|_| EngineError::Slow)?;
         match tokio::time::timeout(COMMAND, answer).await {
-            Ok(Ok(answer)) => Ok(answer?),
+            Ok(Ok(answer)) => answer.map_err(|declined| match declined {
+                Declined::Refused(refusal) => EngineError::Refused(refusal),
+                Declined::Changed => EngineError::Changed,
+            }),
             Ok(Err(_)) | Err(_) => Err(EngineError::Slow),
         }
     }
 
-    /// Acts on the rollout under way. An abort puts traffic back before anything else, whether or not the journal
-    /// can be written.
+    /// Acts on the rollout under way, if it stands as `still` says where that is given. An abort without it puts traffic back
+    /// before anything else, whether or not the journal can be written.
     ///
     /// # Errors
-    /// When it is unknown, over, or the command does not fit.
-    pub async fn act(&self, rollout: &RolloutId, action: Action, by: Actor) -> Result<(), EngineError> {
-        let Some(handle) = self.handle_of(rollout) else {
-            return Err(match self.rollout(rollout)?.ended {
-                Some(ended) => EngineError::Over(ended.rollout),
-                None => EngineError::Waiting(rollout.clone()),
-            });
+    /// When it is unknown, over, the command does not fit, or things have changed.
+    pub async fn act(
+        &self,
+        rollout: &RolloutId,
+        action: Action,
+        by: Actor,
+        still: Option<Still>,
+    ) -> Result<(), EngineError> {
+        let handle = match self.handle_of(rollout) {
+            Some(handle) => handle,
+            None => self.coming(rollout).ok_or_else(|| self.not_under_way(rollout))?,
         };
         let command = match action {
             Action::Promote => Command::Promote { by: by.clone() },
             Action::Pause => Command::Pause { by: by.clone() },
             Action::Resume => Command::Resume { by: by.clone() },
             Action::Abort => {
-                if self.revert_now(&handle, Cause::Person { by: by.clone() }).await {
+                let cause = Cause::Person { by: by.clone() };
+                if passes(&handle, still.as_ref()) && self.revert_now(&handle, rollout, cause).await {
                     return Ok(());
                 }
                 Command::Abort { by: by.clone() }
             }
         };
-        self.command(&handle, command, by).await
+        // Another rollout may be under way when its turn comes: that is none of what was asked.
+        let (own, given) = (rollout.clone(), still.clone());
+        let own: Still = Arc::new(move |live| {
+            live.state.rollout_id() == Some(&own) && still.as_ref().is_none_or(|still| still(live))
+        });
+        match self.command(&handle, command, by, Some(own)).await {
+            Err(EngineError::Changed) if given.is_none() => Err(self.not_under_way(rollout)),
+            answer => answer,
+        }
     }
 
-    /// Puts traffic back without asking anybody, during a trial or a bake; whether it did.
-    async fn revert_now(&self, handle: &Handle, cause: Cause) -> bool {
+    /// The service of a rollout that is not over: that it is not shown as the one under way may be of a moment ago.
+    fn coming(&self, rollout: &RolloutId) -> Option<Handle> {
+        let summary = self.rollout(rollout).ok().filter(|summary| summary.ended.is_none())?;
+        self.handle(&summary.key)
+    }
+
+    /// Why nothing can be asked of a rollout that is not under way.
+    fn not_under_way(&self, rollout: &RolloutId) -> EngineError {
+        match self.rollout(rollout) {
+            Ok(Summary { ended: Some(_), .. }) => EngineError::Over(rollout.clone()),
+            Ok(_) => EngineError::Waiting(rollout.clone()),
+            Err(unknown) => unknown,
+        }
+    }
+
+    /// Puts a rollout's traffic back without asking anybody, during a trial or a bake; whether it did.
+    async fn revert_now(&self, handle: &Handle, rollout: &RolloutId, cause: Cause) -> bool {
         let (key, back) = {
             let live = handle.live.borrow();
-            let back = live.state.rollout.as_ref().is_some_and(|rollout| match rollout.is_forward() {
+            let own = live.state.rollout.as_ref().filter(|own| own.request.rollout == *rollout);
+            let back = own.is_some_and(|rollout| match rollout.is_forward() {
                 true => live.state.leased(),
                 false => rollout.ending.is_none() && matches!(rollout.phase, Phase::Baking { .. }),
             });
@@ -325,8 +370,14 @@ impl Engine {
     /// earlier release. Gives the rollout that does it.
     ///
     /// # Errors
-    /// When there is nothing to go back to, or the command does not fit.
-    pub async fn rollback(&self, key: &ServiceKey, to: Option<ReleaseId>, by: Actor) -> Result<RolloutId, EngineError> {
+    /// When there is nothing to go back to, the command does not fit, or things do not stand as `still` says.
+    pub async fn rollback(
+        &self,
+        key: &ServiceKey,
+        to: Option<ReleaseId>,
+        by: Actor,
+        still: Option<Still>,
+    ) -> Result<RolloutId, EngineError> {
         let handle = self.known(key)?;
         let (current, stable, from) = {
             let live = handle.live.borrow();
@@ -339,7 +390,8 @@ impl Engine {
         let serving = |release: &Release| Some(&release.id) == stable.as_ref();
         let under_way = current.is_some() && from.as_ref().is_some_and(named);
         if let Some(current) = current.as_ref().filter(|_| under_way)
-            && self.revert_now(&handle, Cause::Rollback { by: by.clone() }).await
+            && passes(&handle, still.as_ref())
+            && self.revert_now(&handle, current, Cause::Rollback { by: by.clone() }).await
         {
             return Ok(current.clone());
         }
@@ -359,7 +411,7 @@ impl Engine {
         let last = summaries.iter().find(|summary| summary.release.id == release.id);
         let last = last.ok_or_else(|| EngineError::NoRelease { key: key.clone(), to })?;
         let policy = self.policy_of(&last.rollout).await?;
-        let rollout = self.request(key, release, policy, by, RequestKind::Rollback).await?;
+        let rollout = self.request(key, release, policy, by, RequestKind::Rollback, still).await?;
         Ok(if under_way { current.unwrap_or(rollout) } else { rollout })
     }
 
@@ -388,8 +440,8 @@ impl Engine {
     /// Takes all traffic from a service, then its instances. Its history stays. Gives the rollout that does it.
     ///
     /// # Errors
-    /// When it is unknown or nothing of it serves, or while a rollout is on its way.
-    pub async fn remove(&self, key: &ServiceKey, by: Actor) -> Result<RolloutId, EngineError> {
+    /// When it is unknown or nothing of it serves, while a rollout is on its way, or when things do not stand as `still` says.
+    pub async fn remove(&self, key: &ServiceKey, by: Actor, still: Option<Still>) -> Result<RolloutId, EngineError> {
         let handle = self.known(key)?;
         let release = {
             let live = handle.live.borrow();
@@ -402,7 +454,7 @@ impl Engine {
             Some(last) => self.policy_of(&last.rollout).await?,
             None => Policy::default(),
         };
-        self.request(key, release, policy, by, RequestKind::Remove).await
+        self.request(key, release, policy, by, RequestKind::Remove, still).await
     }
 
     /// How a rollout was to go.
@@ -533,4 +585,13 @@ impl Engine {
     pub fn actor() -> Actor {
         davy()
     }
+}
+
+/// Whether traffic may be put back past the mailbox. What depends on how things stand is decided in its turn, unless nothing can be
+/// written: then nothing changes, and the turn would not come.
+fn passes(handle: &Handle, still: Option<&Still>) -> bool {
+    still.is_none_or(|still| {
+        let live = handle.live.borrow();
+        live.stuck.is_some() && still(&live)
+    })
 }

@@ -32,7 +32,7 @@ pub use evidence::{MetricSeen, Seen};
 pub use ledger::Ledger;
 pub use past::{Limits, Past, Summary};
 pub use rate::Rate;
-pub use reconciler::{Live, Ports, reached};
+pub use reconciler::{Live, Ports, Still, reached};
 pub use replay::{Replay, Replayed, replay};
 pub use routes::LEASE;
 pub use served::Served;

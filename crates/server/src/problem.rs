@@ -69,6 +69,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let (status, code) = match &error {
             EngineError::Refused(_) | EngineError::Over(_) | EngineError::Waiting(_) => (StatusCode::CONFLICT, "A010"),
+            EngineError::Changed => (StatusCode::CONFLICT, "A025"),
             EngineError::Place(_) => (StatusCode::UNPROCESSABLE_ENTITY, "A011"),
             EngineError::Journal(_) => (StatusCode::SERVICE_UNAVAILABLE, "A012"),
             EngineError::NoRollout(_) | EngineError::NoService(_) => (StatusCode::NOT_FOUND, "A013"),
@@ -79,6 +80,7 @@ impl From<EngineError> for Problem {
         let problem = Self::new(status, code, error.to_string());
         match error {
             EngineError::Place(error) => problem.hint(error.hint),
+            EngineError::Changed => problem.hint("look again, then decide again"),
             EngineError::Over(_) => problem.hint("`davy rollback SERVICE` goes back to an earlier release"),
             EngineError::NoService(_) => problem.hint("`davy history` lists what this server knows"),
             EngineError::Journal(_) => {

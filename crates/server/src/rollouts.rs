@@ -6,7 +6,8 @@ use crate::{
     openapi::{Gone, Malformed, Unfit, Unknown, Unread, Unwritten, Wrong},
     problem::Problem,
     routes::Answer,
-    shown, stale,
+    shown,
+    stale::{self, Seen},
     take::{Nothing, Path, Query, wrong},
     wire,
 };
@@ -184,8 +185,12 @@ pub(crate) async fn write_report(
 
 async fn act(shared: &Shared, headers: &HeaderMap, id: String, action: Action, caller: Caller) -> Answer<wire::Done> {
     let id = RolloutId::new(id);
-    stale::check(headers, || found(&shared.engine, &id))?;
-    shared.engine.act(&id, action, caller.actor).await?;
+    let seen = Seen::of(headers);
+    if let Some(seen) = &seen {
+        seen.check(&found(&shared.engine, &id)?)?;
+    }
+    let still = seen.map(|seen| seen.still(|live| wire::Rollout::present(live, now())));
+    shared.engine.act(&id, action, caller.actor, still).await?;
     Ok(Json(wire::Done::told()))
 }
 

@@ -8,7 +8,8 @@ use crate::{
     problem::Problem,
     rollouts::view,
     routes::{Answer, while_admitted},
-    shown, stale,
+    shown,
+    stale::{self, Seen},
     take::{Nothing, Path, Perhaps, Query},
     wire,
 };
@@ -20,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use davy_core::{ReleaseId, ServiceKey};
-use davy_engine::{Caller, EngineError, Summary};
+use davy_engine::{Caller, EngineError, Still, Summary};
 use davy_ports::LogQuery;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -114,9 +115,13 @@ pub(crate) async fn remove(
     _: Nothing,
 ) -> Answer<wire::Taken> {
     let key = key(&environment, &service)?;
-    stale::check(&headers, || detail(&shared, &key))?;
-    let rollout = shared.engine.remove(&key, caller.actor).await?;
+    let rollout = shared.engine.remove(&key, caller.actor, still(&headers)).await?;
     Ok(Json(wire::Taken { rollout, notices: Vec::new() }))
+}
+
+/// That a service stands as the request says that it was seen, when the turn comes.
+fn still(headers: &HeaderMap) -> Option<Still> {
+    Seen::of(headers).map(|seen| seen.still(|live| Some(wire::Service::of(live, None))))
 }
 
 /// The service of two names in an address.
@@ -136,8 +141,7 @@ pub(crate) async fn rollback(
     Perhaps(asked): Perhaps<wire::Rollback>,
 ) -> Answer<wire::Taken> {
     let key = key(&environment, &service)?;
-    stale::check(&headers, || detail(&shared, &key))?;
-    let rollout = shared.engine.rollback(&key, asked.to, caller.actor).await?;
+    let rollout = shared.engine.rollback(&key, asked.to, caller.actor, still(&headers)).await?;
     Ok(Json(wire::Taken { rollout, notices: Vec::new() }))
 }
 

@@ -1,16 +1,18 @@
 //! Acting on what one saw: an `etag` names how a rollout or a service stands, and `if-match` makes an action wait for nothing else.
 //!
 //! It changes with what a person decides on (the state, the step, the weight asked for, the verdict, a pause, the outcome) and not with
-//! counts, which change all the time.
+//! counts, which change all the time. Whether it is so still is decided by the engine when the action's turn comes.
 
 use crate::{problem::Problem, wire};
 use axum::{
     Json,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use davy_engine::{EngineError, Live, Still};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// How something stands.
 pub(crate) trait Standing: Serialize {
@@ -35,7 +37,13 @@ impl Standing for wire::Rollout {
 
 impl Standing for wire::ServiceDetail {
     fn stands(&self) -> Vec<String> {
-        let wire::Service { service, environment, state, stable, rollout, .. } = &self.service;
+        self.service.stands()
+    }
+}
+
+impl Standing for wire::Service {
+    fn stands(&self) -> Vec<String> {
+        let Self { service, environment, state, stable, rollout, .. } = self;
         let id = |id: Option<&str>| id.unwrap_or_default().to_owned();
         let stable = id(stable.as_ref().map(davy_core::ReleaseId::as_str));
         let rollout = id(rollout.as_ref().map(davy_core::RolloutId::as_str));
@@ -63,24 +71,37 @@ pub(crate) fn tagged(of: &impl Standing) -> Response {
     response
 }
 
-/// Refuses an action on what has changed since it was seen; `now` is asked only where the request says what was.
-pub(crate) fn check<T: Standing>(headers: &HeaderMap, now: impl FnOnce() -> Result<T, Problem>) -> Result<(), Problem> {
-    let mut seen = headers.get_all(header::IF_MATCH).into_iter().peekable();
-    if seen.peek().is_none() {
-        return Ok(());
+/// The tags of what somebody saw.
+#[derive(Clone)]
+pub(crate) struct Seen(Arc<[String]>);
+
+impl Seen {
+    /// What a request says that was seen; none where it says nothing, or takes whatever is there.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let values: Vec<_> = headers.get_all(header::IF_MATCH).into_iter().collect();
+        let tags = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        let tags: Vec<String> = tags.map(|tag| tag.trim().to_owned()).collect();
+        (!values.is_empty() && !tags.iter().any(|tag| tag == "*")).then(|| Self(tags.into()))
     }
-    let tag = tag(&now()?);
-    let fits = |one: &str| one.trim() == "*" || one.trim() == tag;
-    if seen.any(|value| value.to_str().is_ok_and(|value| value.split(',').any(fits))) {
-        return Ok(());
+
+    fn is(&self, now: &impl Standing) -> bool {
+        self.0.contains(&tag(now))
     }
-    let why = "it has changed since it was looked at, and nothing was done";
-    Err(Problem::new(StatusCode::CONFLICT, "A025", why).hint("look again, then decide again"))
+
+    /// Refuses at once what does not stand so any more: what is over has no turn.
+    pub(crate) fn check(&self, now: &impl Standing) -> Result<(), Problem> {
+        if self.is(now) { Ok(()) } else { Err(EngineError::Changed.into()) }
+    }
+
+    /// The same for the turn that comes.
+    pub(crate) fn still<T: Standing>(self, view: impl Fn(&Live) -> Option<T> + Send + Sync + 'static) -> Still {
+        Arc::new(move |live| view(live).is_some_and(|view| self.is(&view)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Standing, check, tag};
+    use super::{Seen, Standing, tag};
     use axum::http::{HeaderMap, HeaderValue, header};
 
     #[derive(serde::Serialize)]
@@ -98,10 +119,10 @@ mod tests {
         let fits = |value: &str, now| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_MATCH, HeaderValue::from_str(value).expect("a value"));
-            check(&headers, || Ok(Stands(now))).is_ok()
+            Seen::of(&headers).is_none_or(|seen| seen.check(&Stands(now)).is_ok())
         };
         assert!(fits(&seen, "holding") && fits(&format!("\"x\", {seen}"), "holding") && fits("*", "paused"));
         assert!(!fits(&seen, "paused") && !fits(&format!("W/{seen}"), "holding") && !fits("", "holding"));
-        assert!(check(&HeaderMap::new(), || -> Result<Stands, _> { unreachable!("nobody asks") }).is_ok());
+        assert!(Seen::of(&HeaderMap::new()).is_none());
     }
 }

@@ -167,7 +167,7 @@ async fn show(
     let reason = view::because(&seen);
     if held {
         say(json, &format!("held: {reason}; putting traffic back"));
-        let aborted = engine.act(&canary, davy_engine::Action::Abort, Engine::actor()).await;
+        let aborted = engine.act(&canary, davy_engine::Action::Abort, Engine::actor(), None).await;
         aborted.map_err(|error| Failure::new(Exit::Internal, "D102", error.to_string()))?;
         until(engine, &canary, json, is_over).await?;
     }

@@ -68,11 +68,31 @@ pub struct Ports {
     pub reports: PathBuf,
 }
 
-/// What is sent to a reconciler.
+/// Whether things stand as they did when somebody decided.
+pub type Still = Arc<dyn Fn(&Live) -> bool + Send + Sync>;
+
+/// What a person asks for.
+pub(crate) struct Asked {
+    pub(crate) command: Command,
+    pub(crate) by: Actor,
+    /// What has to hold when its turn comes.
+    pub(crate) still: Option<Still>,
+    pub(crate) reply: oneshot::Sender<Result<(), Declined>>,
+}
+
+/// Why nothing was done.
 #[derive(Debug)]
+pub(crate) enum Declined {
+    /// It does not fit.
+    Refused(Refusal),
+    /// Things do not stand as they did when it was decided on.
+    Changed,
+}
+
+/// What is sent to a reconciler.
 pub(crate) enum Message {
     /// A person asks.
-    Command(Command, Actor, oneshot::Sender<Result<(), Refusal>>),
+    Command(Asked),
     /// Traffic was put back without asking.
     Reverted(Cause),
     /// An effect that took its time has been answered.
@@ -273,7 +293,9 @@ impl Reconciler {
 
     fn message(&mut self, message: Message) {
         let turn = match message {
-            Message::Command(command, by, reply) => Turn::new(Input::Command(command), by, Then::Answer(reply)),
+            Message::Command(Asked { command, by, still, reply }) => {
+                Turn::new(Input::Command(command), by, Then::Answer(reply)).if_still(still)
+            }
             Message::Reverted(cause) => {
                 let by = match &cause {
                     Cause::Person { by } | Cause::Rollback { by } => by.clone(),

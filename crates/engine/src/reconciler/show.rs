@@ -63,7 +63,8 @@ impl Live {
 }
 
 impl Reconciler {
-    pub(super) fn publish(&self) {
+    /// How things stand now.
+    pub(super) fn seen(&self) -> Live {
         let traffic = self.collector.as_ref().map(|collector| collector.traffic(self.state.routed, now()));
         let routed = traffic.map(|traffic| (traffic.canary, traffic.canary + traffic.stable));
         let on_trial = self.state.rollout.as_ref().is_some_and(|rollout| {
@@ -71,7 +72,7 @@ impl Reconciler {
         });
         // What it counts goes into the rate: alone it is no change.
         let serving = self.router.seen().cloned().flatten().map(|serving| Serving { counted: None, ..serving });
-        let live = Live {
+        Live {
             key: self.key.clone(),
             state: self.state.clone(),
             instances: self.instances.seen().cloned().unwrap_or_default(),
@@ -89,7 +90,11 @@ impl Reconciler {
             traffic: self.busy.rate(),
             stuck: self.unwritten.why().or_else(|| self.unkept.why()),
             sequence: self.sequence,
-        };
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let live = self.seen();
         // Whoever watches is woken only by what is new.
         self.live.send_if_modified(|shown| {
             let is_new = *shown != live;

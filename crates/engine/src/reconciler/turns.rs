@@ -1,11 +1,11 @@
 //! What is to be decided, one thing after the other: a decision is appended before the next one is taken, and what it asks
 //! for is done once it is written.
 
-use super::{Message, Ports, Reconciler, bounded, write};
+use super::{Declined, Message, Ports, Reconciler, Still, bounded, write};
 use crate::{clock::now, past::Known, routes};
 use davy_core::{
     Actor, Generation, Mode, ServiceKey, Timestamp,
-    rollout::{Effect, Event, Input, Refusal, step},
+    rollout::{Effect, Event, Input, step},
 };
 use davy_ports::{Entry, Error, Order, Record, Retry};
 use std::{
@@ -31,6 +31,8 @@ const GRACE: davy_core::Millis = davy_core::Millis::seconds(10);
 pub(super) struct Turn {
     inputs: VecDeque<Input>,
     by: Actor,
+    /// What has to hold for a command to be taken.
+    still: Option<Still>,
     then: Then,
 }
 
@@ -38,7 +40,7 @@ pub(super) struct Turn {
 pub(super) enum Then {
     Nothing,
     /// Somebody waits for the answer.
-    Answer(oneshot::Sender<Result<(), Refusal>>),
+    Answer(oneshot::Sender<Result<(), Declined>>),
     /// Traffic was put back past the mailbox: from now on it may be routed again.
     RouteAgain,
 }
@@ -52,7 +54,11 @@ pub(super) struct Writing {
 
 impl Turn {
     pub(super) fn new(input: Input, by: Actor, then: Then) -> Self {
-        Self { inputs: VecDeque::from([input]), by, then }
+        Self { inputs: VecDeque::from([input]), by, still: None, then }
+    }
+
+    pub(super) fn if_still(self, still: Option<Still>) -> Self {
+        Self { still, ..self }
     }
 }
 
@@ -66,21 +72,27 @@ impl Reconciler {
                 self.end_turn(Ok(())).await;
                 continue;
             };
+            // Whoever waits for the journal may have been overtaken: what holds is how it stands now.
+            let still = if matches!(input, Input::Command(_)) { turn.still.clone() } else { None };
+            let by = turn.by.clone();
+            if let Some(still) = still
+                && !still(&self.seen())
+            {
+                self.end_turn(Err(Declined::Changed)).await;
+                continue;
+            }
             // Harm is dated when it was found, also if it could not be written then.
             let found = if matches!(input, Input::Look(_)) { self.harmed.take() } else { None };
             let at = found.unwrap_or_else(now).max(self.decided);
             match step(&self.state, at, &input) {
                 Ok(events) if events.is_empty() => {}
-                Ok(events) => {
-                    let by = turn.by.clone();
-                    self.write(at, by, input, &events);
-                }
-                Err(refusal) => self.end_turn(Err(refusal)).await,
+                Ok(events) => self.write(at, by, input, &events),
+                Err(refusal) => self.end_turn(Err(Declined::Refused(refusal))).await,
             }
         }
     }
 
-    async fn end_turn(&mut self, answer: Result<(), Refusal>) {
+    async fn end_turn(&mut self, answer: Result<(), Declined>) {
         let Some(turn) = self.turns.pop_front() else { return };
         self.publish();
         match turn.then {

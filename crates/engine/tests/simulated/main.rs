@@ -5,6 +5,7 @@
 
 mod journal;
 mod laws;
+mod overtaken;
 mod reach;
 mod reading;
 mod site;

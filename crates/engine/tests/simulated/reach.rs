@@ -27,6 +27,8 @@ pub(crate) struct World {
     /// Of 1,000 calls so many do not go as they should.
     pub(crate) trouble: AtomicU32,
     pub(crate) faults: AtomicU32,
+    /// Who has it keeps the journal from answering that something was written.
+    pub(crate) answering: tokio::sync::Mutex<()>,
 }
 
 pub(crate) struct Inner {
@@ -41,6 +43,7 @@ impl World {
             inner: Mutex::new(Inner { dice: fastrand::Rng::with_seed(seed), sites: BTreeMap::new() }),
             trouble: AtomicU32::new(0),
             faults: AtomicU32::new(0),
+            answering: tokio::sync::Mutex::default(),
         })
     }
 
@@ -190,7 +193,11 @@ impl Journal for Reach {
         entries: &'a [Entry],
     ) -> Boxed<'a, Result<Vec<Record>, JournalError>> {
         let (stream, entries) = (stream.clone(), entries.to_vec());
-        Box::pin(self.journal(move |world| world.journal.write(&stream, expected, &entries)))
+        Box::pin(async move {
+            let written = self.journal(move |world| world.journal.write(&stream, expected, &entries)).await;
+            drop(self.world.answering.lock().await);
+            written
+        })
     }
 
     fn stream<'a>(&'a self, stream: &'a ServiceKey, after: u64) -> Boxed<'a, Result<Vec<Record>, JournalError>> {

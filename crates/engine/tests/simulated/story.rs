@@ -151,7 +151,7 @@ async fn tell(seed: u64, trouble: u32, reports: &Path) -> End {
             10 => {
                 let key = key.clone();
                 let by = Actor::new("mira");
-                ask(&controller, |engine| async move { engine.rollback(&key, None, by).await.map(drop) });
+                ask(&controller, |engine| async move { engine.rollback(&key, None, by, None).await.map(drop) });
             }
             11 | 12 => {
                 crashes += 1;
@@ -170,7 +170,7 @@ async fn tell(seed: u64, trouble: u32, reports: &Path) -> End {
             }
             16 => {
                 let key = key.clone();
-                ask(&controller, |engine| async move { engine.remove(&key, Actor::new("mira")).await.map(drop) });
+                ask(&controller, |engine| async move { engine.remove(&key, Actor::new("mira"), None).await.map(drop) });
             }
             // A service that nobody uses, or hardly anybody, and one that is used again.
             _ => {
@@ -215,7 +215,7 @@ where
 fn act(controller: &Controller, key: &ServiceKey, action: Action) {
     let live = controller.engine.service(key);
     if let Some(rollout) = live.and_then(|live| live.state.rollout_id().cloned()) {
-        ask(controller, |engine| async move { engine.act(&rollout, action, Actor::new("mira")).await });
+        ask(controller, |engine| async move { engine.act(&rollout, action, Actor::new("mira"), None).await });
     }
 }
 
