@@ -13,7 +13,7 @@ use crate::{
 use davy_core::{
     Actor, Finding, Mode, Pin, Policy, Release, ReleaseId, RolloutId, SecretName, ServiceKey, Site, Source, Timestamp,
     Workload,
-    rollout::{Cause, Command, Event, Outcome, Phase, Refusal, Request, RequestKind},
+    rollout::{Cause, Command, Outcome, Phase, Refusal, Request, RequestKind},
 };
 use davy_ports::{JournalError, LogLine, LogQuery, Record, Streamed};
 use std::{
@@ -449,22 +449,8 @@ impl Engine {
             live.state.stable.as_ref().or(rollout).cloned()
         };
         let release = release.ok_or(Refusal::NothingServes)?;
-        let last = self.history(Some(key)).into_iter().find(|summary| summary.release.id == release.id);
-        let policy = match last {
-            Some(last) => self.policy_of(&last.rollout).await?,
-            None => Policy::default(),
-        };
+        let policy = self.policy_with(key, &release.id).await?;
         self.request(key, release, policy, by, RequestKind::Remove, still).await
-    }
-
-    /// How a rollout was to go.
-    async fn policy_of(&self, rollout: &RolloutId) -> Result<Policy, EngineError> {
-        let records = self.ports.journal.rollout(rollout).await?;
-        let policy = records.into_iter().find_map(|record| match record.entry.event {
-            Event::RolloutRequested { request } | Event::RolloutQueued { request } => Some(request.policy),
-            _ => None,
-        });
-        Ok(policy.unwrap_or_default())
     }
 
     /// Every service as it is now.

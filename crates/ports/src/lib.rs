@@ -19,7 +19,7 @@ pub use journal::{Batch, Broken, Entry, Interval, Journal, JournalError, Measure
 pub use outbox::{Lane, Mark, Outbox, Untold};
 pub use platform::{LogLine, LogQuery, LogSource, Order, Platform, Prepared};
 pub use router::Router;
-pub use signals::{NoSignals, Reading, Signals, Span, Tries, Watch};
+pub use signals::{Count, Looked, NoSignals, Of, Reading, Signals, Span, Tries, Watch};
 pub use telemetry::{Cursor, Telemetry};
 pub use vault::{NoVault, SecretValue, Vault};
 

@@ -1,6 +1,6 @@
 //! Where the counts come from that instances keep themselves.
 
-use crate::{Error, Streamed};
+use crate::{Boxed, Error, Streamed};
 use davy_core::{Metric, MetricSource, ReleaseId, ServiceKey, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,50 @@ pub trait Signals: Send + Sync {
     /// counted since the one before, or why there is none. What cannot be told apart from nonsense (a counter that began anew)
     /// is left out; a source that fails gives an error for each metric, every time.
     fn readings(&self, watch: Watch) -> Streamed<'static, Reading>;
+
+    /// What every counter stands at now, metric by metric: for a person who wants to know whether it could be read. Where both
+    /// releases are the same one, only of that.
+    ///
+    /// # Errors
+    /// When the source cannot be asked.
+    fn look<'a>(&'a self, watch: &'a Watch) -> Boxed<'a, Result<Vec<Looked>, Error>>;
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Failures.
+    Failures,
+    /// What they are failures of.
+    Tries,
+}
+
+/// One counter, looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// Of which metric, from 0.
+    pub metric: u8,
+    /// What it counts.
+    pub of: Of,
+    /// Of which release.
+    pub release: ReleaseId,
+    /// What the source was asked for.
+    pub query: String,
+    /// What there is of it; nothing where there is no series.
+    pub count: Option<Count>,
+    /// Why a rollout could not read it.
+    pub trouble: Option<Error>,
+}
+
+/// What a counter stands at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// How many series there are.
+    pub series: usize,
+    /// What they stand at together.
+    pub value: u64,
+    /// When the newest sample is of.
+    pub at: Timestamp,
 }
 
 /// What to read.
@@ -69,6 +113,10 @@ impl Signals for NoSignals {
     fn readings(&self, watch: Watch) -> Streamed<'static, Reading> {
         let metrics = (0..u8::try_from(watch.metrics.len()).unwrap_or(u8::MAX)).collect::<Vec<_>>().into_iter();
         Box::pin(Told(metrics))
+    }
+
+    fn look<'a>(&'a self, _: &'a Watch) -> Boxed<'a, Result<Vec<Looked>, Error>> {
+        Box::pin(async { Err(Error::never("read metrics", "nothing here reads metrics")) })
     }
 }
 

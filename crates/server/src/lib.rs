@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+mod audit;
 mod deploy;
 mod events;
 mod forecast;
@@ -15,6 +16,7 @@ mod guard;
 mod limits;
 mod listed;
 mod listen;
+mod metrics;
 mod notify;
 mod once;
 mod openapi;

@@ -3,13 +3,15 @@
 use crate::{
     Shared, deploy,
     listed::{self, Page},
-    openapi::{Malformed, Wrong},
+    openapi::{Malformed, Unfit, Unknown, Unread, Wrong},
     problem::Problem,
     routes::Answer,
-    take::Body,
+    services::key,
+    take::{Body, Nothing, Path},
     wire,
 };
 use axum::{Extension, Json, extract::State, response::Response};
+use davy_core::{Channel, ServiceKey};
 use davy_engine::Caller;
 
 /// What was not told yet, as far as the caller may see.
@@ -39,6 +41,19 @@ pub(crate) async fn standing(
     page.rising(told, name, sequence)
 }
 
+/// Sends each channel of what is deployed a message that says that it is a test.
+#[utoipa::path(post, path = "/api/services/{environment}/{service}/notify/test", operation_id = "testServiceNotifications", tag = "services",
+    responses((status = 200, description = "What came of it, channel by channel.", body = Vec<wire::Tested>), Malformed, Unknown, Unfit, Unread))]
+pub(crate) async fn test_deployed(
+    State(shared): State<Shared>,
+    Path((environment, service)): Path<(String, String)>,
+    _: Nothing,
+) -> Answer<Vec<wire::Tested>> {
+    let key = key(&environment, &service)?;
+    let policy = shared.engine.policy(&key).await?;
+    Ok(Json(tested(&shared, &key, &policy.notify).await))
+}
+
 /// Sends each channel of a file a message that says that it is a test.
 #[utoipa::path(post, path = "/api/notify/test", operation_id = "testNotifications", tag = "server", request_body = wire::Deploy,
     responses((status = 200, description = "What came of it, channel by channel.", body = Vec<wire::Tested>), Malformed, Wrong))]
@@ -48,12 +63,16 @@ pub(crate) async fn test(
     Body(body): Body<wire::Deploy>,
 ) -> Answer<Vec<wire::Tested>> {
     let (_, found) = deploy::asked(&shared, &caller, &body).await?;
-    let tested = shared.notifier.test(&found.key, &found.policy.notify).await;
+    Ok(Json(tested(&shared, &found.key, &found.policy.notify).await))
+}
+
+async fn tested(shared: &Shared, key: &ServiceKey, channels: &[Channel]) -> Vec<wire::Tested> {
+    let tested = shared.notifier.test(key, channels).await;
     let told = tested.into_iter().map(|one| wire::Tested {
         kind: "tested".to_owned(),
         channel: one.channel,
         ok: one.trouble.is_none(),
         trouble: one.trouble,
     });
-    Ok(Json(told.collect()))
+    told.collect()
 }

@@ -1,7 +1,7 @@
 //! The API's addresses, and what belongs to the server itself.
 
 use crate::{
-    Shared, Stop, address, deploy, events, guard, notify, once,
+    Shared, Stop, address, audit, deploy, events, guard, metrics, notify, once,
     openapi::{self, Failed, Malformed},
     problem::Problem,
     rollouts, secrets, services, session, setup, site,
@@ -50,6 +50,8 @@ fn parts() -> Vec<UtoipaMethodRouter<Shared>> {
         routes!(services::rollback),
         routes!(services::logs),
         routes!(services::traffic),
+        routes!(notify::test_deployed),
+        routes!(metrics::check),
         routes!(secrets::list, secrets::set),
         routes!(secrets::remove),
         routes!(notify::standing),
@@ -65,6 +67,7 @@ fn parts() -> Vec<UtoipaMethodRouter<Shared>> {
         routes!(session::end),
         routes!(tokens::checkpoint),
         routes!(tokens::deeds),
+        routes!(audit::verify),
         routes!(setup::found),
         routes!(setup::draft),
         routes!(setup::review),

@@ -1,8 +1,10 @@
 //! The API's types: what others may rely on. Weights in basis points, times in milliseconds since the Unix epoch.
 
+mod looked;
 mod session;
 mod shown;
 
+pub use looked::{Breach, CounterChecked, MetricChecked, MetricsChecked, Verified, Verify};
 pub use session::{Code, MakeCode, Session, SessionsEnded, SignIn, SignedIn, Way, Ways};
 pub use shown::changes;
 

@@ -73,11 +73,7 @@ impl Counter {
         now: Timestamp,
     ) -> Result<Option<Span>, (Option<Of>, String)> {
         for (of, series) in ALL.iter().zip(read) {
-            if !series.iter().any(|series| self.is_fresh(series, now)) {
-                let why = match series.is_empty() {
-                    true => "there is no such counter: it has to be there before anything is counted, at 0",
-                    false => "it is not scraped any more",
-                };
+            if let Some(why) = self.lacks(series, now) {
                 return Err((Some(*of), why.to_owned()));
             }
         }
@@ -111,6 +107,17 @@ impl Counter {
         }
         self.anew = 0;
         Ok(Some(Span { from, to: now, since, canary, stable }))
+    }
+
+    /// Why nothing can be told of a counter with these series.
+    pub(crate) fn lacks(&self, series: &[Series], now: Timestamp) -> Option<&'static str> {
+        if series.iter().any(|series| self.is_fresh(series, now)) {
+            return None;
+        }
+        Some(match series.is_empty() {
+            true => "there is no such counter: it has to be there before anything is counted, at 0",
+            false => "it is not scraped any more",
+        })
     }
 
     fn is_fresh(&self, series: &Series, now: Timestamp) -> bool {

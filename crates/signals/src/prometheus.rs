@@ -6,7 +6,7 @@ use crate::{
     http::{Server, Session, trusted},
 };
 use davy_core::{Metric, Millis, Timestamp};
-use davy_ports::{Error, Reading, SecretValue, Signals, Span, Streamed, Vault, Watch};
+use davy_ports::{Boxed, Count, Error, Looked, Reading, Retry, SecretValue, Signals, Span, Streamed, Vault, Watch};
 use futures_util::stream;
 use rustls::ClientConfig;
 use std::{
@@ -54,21 +54,109 @@ impl Signals for Prometheus {
         let mut tick = tokio::time::interval(watch.source.interval.duration());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let interval = watch.source.interval;
-        let range = Millis(RANGE.0.max(interval.0 * 3));
+        let range = range(&watch);
         let counters = watch.metrics.iter().map(|_| Counter::new(interval, range)).collect();
-        let reader = Reader { source: self.clone(), watch, tick, range, counters, ready: VecDeque::new() };
+        let reader = Reader { source: self.clone(), watch, tick, counters, ready: VecDeque::new() };
         Box::pin(stream::unfold(reader, |mut reader| async move {
             let reading = reader.next().await;
             Some((reading, reader))
         }))
     }
+
+    fn look<'a>(&'a self, watch: &'a Watch) -> Boxed<'a, Result<Vec<Looked>, Error>> {
+        Box::pin(self.looked(watch))
+    }
+}
+
+/// How far back samples are asked for.
+fn range(watch: &Watch) -> Millis {
+    Millis(RANGE.0.max(watch.source.interval.0 * 3))
+}
+
+impl Prometheus {
+    async fn looked(&self, watch: &Watch) -> Result<Vec<Looked>, Error> {
+        let (now, range) = (wall_clock(), range(watch));
+        let (mut session, token) = self.open(watch).await?;
+        let (counter, mut all) = (Counter::new(watch.source.interval, range), Vec::new());
+        for index in 0..watch.metrics.len() {
+            // Of one release there is one of each.
+            for of in ALL.into_iter().filter(|of| !of.is_canary() || watch.canary != watch.stable) {
+                let tried = || tried(watch, index, Some(of));
+                let read = series(&mut session, token.as_ref(), (watch, index, of), now).await;
+                let (count, trouble) = match read {
+                    Err(failed @ Error { retry: Retry::Later, .. }) => return Err(failed),
+                    Err(wrong) => (None, Some(wrong.hint("see what the server says to this query"))),
+                    Ok(series) => {
+                        let lacks = counter.lacks(&series, now).map(|why| {
+                            let hint = "does the service count it under this name with the label of its release, and is it scraped?";
+                            Error::never(tried(), why).hint(hint)
+                        });
+                        (count(&series), lacks)
+                    }
+                };
+                all.push(Looked {
+                    metric: u8::try_from(index).unwrap_or(u8::MAX),
+                    of: if of.are_failures() { davy_ports::Of::Failures } else { davy_ports::Of::Tries },
+                    release: if of.is_canary() { watch.canary.clone() } else { watch.stable.clone() },
+                    query: selector(watch, index, of),
+                    count,
+                    trouble,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What some series stand at together.
+fn count(series: &[Series]) -> Option<Count> {
+    let last = || series.iter().filter_map(|series| series.samples.last());
+    let at = last().map(|(at, _)| *at).max()?;
+    Some(Count { series: series.len(), value: last().map(|(_, value)| value).sum(), at })
+}
+
+/// The samples of one counter.
+///
+/// # Errors
+/// With [`Retry::Later`] if the server failed, else if its answer makes no sense.
+async fn series(
+    session: &mut Session,
+    token: Option<&SecretValue>,
+    (watch, index, of): (&Watch, usize, Of),
+    now: Timestamp,
+) -> Result<Vec<Series>, Error> {
+    let query = format!("{}[{}ms]", selector(watch, index, of), range(watch).0);
+    let at = format!("{}.{:03}", now.0 / 1000, now.0 % 1000);
+    let body = session.get(&format!("/api/v1/query?query={}&time={at}", encoded(&query)), token).await?;
+    answer::read(&body).map_err(|why| Error::never(tried(watch, index, Some(of)), why))
+}
+
+fn tried(watch: &Watch, index: usize, of: Option<Of>) -> String {
+    let Metric { name, .. } = &watch.metrics[index];
+    match of {
+        None => format!("read the metric {name}"),
+        Some(of) => {
+            let version = if of.is_canary() { "the new version" } else { "stable" };
+            format!("read the metric {name}, {} of {version}", selector(watch, index, of))
+        }
+    }
+}
+
+/// A selector with its placeholders replaced. The values are made of a-z, 0-9 and -: they need no escape in a label's
+/// value, nor in a regular expression.
+fn selector(watch: &Watch, index: usize, of: Of) -> String {
+    let Watch { key, canary, stable, metrics, .. } = watch;
+    let Metric { failures, of: tries, .. } = &metrics[index];
+    let text = if of.are_failures() { failures } else { tries };
+    text.replace("$release", if of.is_canary() { canary.as_str() } else { stable.as_str() })
+        .replace("$service", key.service.as_str())
+        .replace("$environment", key.environment.as_str())
 }
 
 struct Reader {
     source: Prometheus,
     watch: Watch,
     tick: Interval,
-    range: Millis,
     counters: Vec<Counter>,
     ready: VecDeque<Reading>,
 }
@@ -95,7 +183,7 @@ impl Reader {
                 Err(error) => Err(error.clone()),
                 Ok((session, token)) => self.samples(session, token.as_ref(), index, now).await,
             };
-            if let Err(failed @ Error { retry: davy_ports::Retry::Later, .. }) = &read
+            if let Err(failed @ Error { retry: Retry::Later, .. }) = &read
                 && session.is_ok()
             {
                 session = Err(failed.clone());
@@ -110,7 +198,7 @@ impl Reader {
     /// The samples of the four counters of a metric.
     ///
     /// # Errors
-    /// With [`davy_ports::Retry::Later`] if the server failed, else if its answer makes no sense.
+    /// With [`Retry::Later`] if the server failed, else if its answer makes no sense.
     async fn samples(
         &self,
         session: &mut Session,
@@ -120,40 +208,14 @@ impl Reader {
     ) -> Result<[Vec<Series>; 4], Error> {
         let mut all: [Vec<Series>; 4] = Default::default();
         for (of, into) in ALL.iter().zip(&mut all) {
-            let selector = self.selector(index, *of);
-            let query = format!("{selector}[{}ms]", self.range.0);
-            let at = format!("{}.{:03}", now.0 / 1000, now.0 % 1000);
-            let body = session.get(&format!("/api/v1/query?query={}&time={at}", encoded(&query)), token).await?;
-            *into = answer::read(&body).map_err(|why| Error::never(self.tried(index, Some(*of)), why))?;
+            *into = series(session, token, (&self.watch, index, *of), now).await?;
         }
         Ok(all)
     }
 
     fn count(&mut self, index: usize, samples: &[Vec<Series>; 4], now: Timestamp) -> Result<Option<Span>, Error> {
         let counted = self.counters[index].take(samples, now);
-        counted.map_err(|(of, why)| Error::never(self.tried(index, of), why))
-    }
-
-    fn tried(&self, index: usize, of: Option<Of>) -> String {
-        let Metric { name, .. } = &self.watch.metrics[index];
-        match of {
-            None => format!("read the metric {name}"),
-            Some(of) => {
-                let version = if of.is_canary() { "the new version" } else { "stable" };
-                format!("read the metric {name}, {} of {version}", self.selector(index, of))
-            }
-        }
-    }
-
-    /// A selector with its placeholders replaced. The values are made of a-z, 0-9 and -: they need no escape in a label's
-    /// value, nor in a regular expression.
-    fn selector(&self, index: usize, of: Of) -> String {
-        let Watch { key, canary, stable, metrics, .. } = &self.watch;
-        let Metric { failures, of: tries, .. } = &metrics[index];
-        let text = if of.are_failures() { failures } else { tries };
-        text.replace("$release", if of.is_canary() { canary.as_str() } else { stable.as_str() })
-            .replace("$service", key.service.as_str())
-            .replace("$environment", key.environment.as_str())
+        counted.map_err(|(of, why)| Error::never(tried(&self.watch, index, of), why))
     }
 }
 

@@ -13,7 +13,7 @@ use davy_server::wire;
 
 pub(crate) async fn run(command: Audit, server: &Server, json: bool) -> Result<Exit, Failure> {
     match command {
-        Audit::Verify { data, head } => verify(&data, &head, json).await,
+        Audit::Verify { data, head } => verify(&data, &head, server, json).await,
         Audit::Head(data) => head(&data, server, json).await,
         Audit::Log => Ok(DONE),
     }
@@ -26,24 +26,32 @@ async fn open(data: &Data) -> Result<(Home, Database, Store), Failure> {
     Ok((home, database, journal))
 }
 
-async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failure> {
+/// A server that was named checks its own journal; else it is read here, and whoever has the server's machine need not believe the server.
+async fn verify(data: &Data, saved: &[String], server: &Server, json: bool) -> Result<Exit, Failure> {
     let heads = saved.iter().map(|saved| read_heads(saved)).collect::<Result<Vec<_>, _>>()?.concat();
-    let (home, database, journal) = open(data).await?;
-    let mut trust = Trust::of(&home.checkpoint_public()).map_err(|error| database.unread(&error))?;
-    trust.heads = heads;
-    let found = journal.verify_with(&trust).await.map_err(|error| database.unread(&error))?;
-    if json {
-        let mut value = serde_json::to_value(&found).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            object.insert("type".to_owned(), "verified".into());
-            object.insert("heads".to_owned(), trust.heads.len().into());
+    let found = match (&data.data, &server.server) {
+        (None, Some(_)) => {
+            let asked = wire::Verify { heads: heads.iter().map(ToString::to_string).collect() };
+            let mut working = output::Working::default();
+            let found = Client::find(server)?.post_patiently("/api/audit/verify", &asked, |on| working.tell(on)).await;
+            working.over();
+            found?
         }
-        output::json(&value);
+        _ => {
+            let (home, database, journal) = open(data).await?;
+            let mut trust = Trust::of(&home.checkpoint_public()).map_err(|error| database.unread(&error))?;
+            trust.heads = heads;
+            let found = journal.verify_with(&trust).await.map_err(|error| database.unread(&error))?;
+            wire::Verified::of(found, trust.heads.len())
+        }
+    };
+    if json {
+        output::json(&found);
     } else {
         for broken in &found.broken {
             output::data(&format!("broken: {} at {}: {}", broken.stream, broken.position, broken.why));
         }
-        let heads = match trust.heads.len() {
+        let heads = match found.heads {
             0 => String::new(),
             count => format!(", {count} saved heads"),
         };
@@ -63,7 +71,7 @@ async fn verify(data: &Data, saved: &[String], json: bool) -> Result<Exit, Failu
             0 => output::data(&format!("every chain holds: {all}")),
             n => output::data(&format!("{n} places do not hold: {all}")),
         }
-        if trust.heads.is_empty() {
+        if found.heads == 0 {
             output::say(
                 "note: whoever can write the whole folder could write all of it anew; keep `davy audit head` elsewhere and check with --head",
             );

@@ -413,6 +413,45 @@ fn lists_come_in_pages_and_services_say_what_they_need() {
 }
 
 #[test]
+fn the_journal_is_checked_by_who_asks_the_server() {
+    let host = Host::up();
+    host.write("v1", QUICK);
+    assert_eq!(host.davy(&["deploy", "--watch"]).status.code(), Some(0));
+    let head = String::from_utf8_lossy(&host.davy(&["audit", "head"]).stdout).trim().to_owned();
+    let verify = |body: Value| host.post("/api/audit/verify", &body.to_string());
+
+    let (status, found) = host.post("/api/audit/verify", "");
+    assert_eq!((status, &found["type"], &found["broken"]), (200, &"verified".into(), &Value::Array(Vec::new())));
+    assert!(found["events"].as_u64() > Some(5) && found["checkpoints"].as_u64() > Some(0), "{found:#}");
+    let (_, with_head) = verify(serde_json::json!({ "heads": [head] }));
+    assert_eq!((&with_head["heads"], &with_head["broken"]), (&1.into(), &Value::Array(Vec::new())));
+    // One of another journal: the same number, another hash.
+    let mut parts: Vec<String> = head.split(':').map(str::to_owned).collect();
+    parts[2] = parts[2].chars().rev().collect();
+    let (status, broken) = verify(serde_json::json!({ "heads": [parts.join(":")] }));
+    assert_eq!(status, 200, "{broken:#}");
+    assert!(broken["broken"].as_array().is_some_and(|broken| !broken.is_empty()), "{broken:#}");
+    let (status, wrong) = verify(serde_json::json!({ "heads": [head, "none"] }));
+    assert_eq!((status, wrong["code"].as_str()), (400, Some("A045")), "{wrong:#}");
+
+    // The command that names a server says what that says.
+    let file = host.data().join("token");
+    let file = file.to_str().expect("a plain path");
+    let at = |url: &str, head: &str| {
+        host.davy(&["audit", "verify", "--json", "--server", url, "--token-file", file, "--head", head])
+    };
+    let told = at(&host.url, &head);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told));
+    let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    assert_eq!((&told["type"], &told["heads"]), (&"verified".into(), &1.into()));
+    let refused = at(&host.url, &parts.join(":"));
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    let away = at("http://127.0.0.1:1", &head);
+    assert!(!away.status.success() && text(&away).contains("127.0.0.1:1"), "{}", text(&away));
+    host.down();
+}
+
+#[test]
 fn the_past_is_told_as_it_was() {
     let mut host = Host::new();
     let server = Server::start(&mut host);

@@ -20,6 +20,8 @@ pub(crate) const DAVY: &str = env!("CARGO_BIN_EXE_davy");
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) gateway: String,
+    /// Where its server is.
+    pub(crate) url: String,
     /// What its commands find in their environment besides.
     pub(crate) environment: Vec<(String, String)>,
     /// Where its gateway is to listen.
@@ -35,6 +37,7 @@ impl Host {
         Self {
             folder,
             gateway: String::new(),
+            url: String::new(),
             environment: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             log: None,
@@ -96,8 +99,17 @@ impl Host {
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["type"], "ready");
         let gateway = ready["gateway"].as_str().expect("its address");
+        self.url = ready["url"].as_str().expect("its address").to_owned();
         self.gateway = gateway.trim_start_matches("http://").replace("0.0.0.0", "127.0.0.1");
         ready
+    }
+
+    /// What its server answers to a request with the admin's token.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        let token = fs::read_to_string(self.data().join("token")).expect("a token");
+        let (status, answer) = crate::tokens::ask(&self.url, token.trim(), "POST", path, body);
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
     }
 
     /// Kills the server without a warning.

@@ -108,11 +108,46 @@ fn a_good_version_is_promoted_by_requests_and_metrics() {
 #[test]
 fn while_the_metrics_server_is_away_the_rollout_is_blind_and_goes_nowhere() {
     let (host, mut server, _discovery, rest) = serving(following);
+    let server_url = server.url.clone();
+    let none = host.post("/api/services/production/logo/metrics/check", "").1;
+    assert_eq!(
+        (&none["source"], &none["metrics"]),
+        (&Value::Null, &Value::Array(Vec::new())),
+        "the first version names none"
+    );
     let load = Load::start(&host.gateway);
     host.write("v2", &rest.replace("hold: 3s", "hold: 20s"));
     assert!(host.davy(&["deploy"]).status.success());
     host.until("measured", |status| status["metrics"][0]["canary"]["of"].as_u64() > Some(0));
+    let checked = || {
+        let (status, checked) = host.post("/api/services/production/logo/metrics/check", "");
+        assert_eq!(
+            (status, &checked["type"], &checked["source"]),
+            (200, &"metrics-checked".into(), &server_url.clone().into())
+        );
+        checked
+    };
+    let well = checked();
+    assert!(well["trouble"].is_null() && well["interval_ms"] == 1_000, "{well:#}");
+    let metric = &well["metrics"][0];
+    assert_eq!((&metric["name"], &metric["ok"]), (&"spoiled-logos".into(), &true.into()), "{well:#}");
+    let counters = metric["counters"].as_array().expect("counters");
+    let each: Vec<_> = counters.iter().map(|one| (one["role"].as_str(), one["of"].as_str())).collect();
+    let of = |role| [(Some(role), Some("tries")), (Some(role), Some("failures"))];
+    assert_eq!(each, [of("canary"), of("stable")].concat(), "{well:#}");
+    for one in counters {
+        let (query, release) = (one["query"].as_str().expect("a query"), one["release"].as_str().expect("a release"));
+        assert!(query.contains(release) && one["value"].is_u64() && one["age_ms"].is_u64(), "{one:#}");
+        assert!(one["series"].as_u64() > Some(0), "{one:#}");
+    }
     server.kill();
+    let away = checked();
+    assert!(away["trouble"].as_str().is_some_and(|why| why.contains("metrics' server")), "{away:#}");
+    assert!(away["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{away:#}");
+    assert_eq!(
+        (&away["metrics"][0]["ok"], &away["metrics"][0]["counters"]),
+        (&false.into(), &Value::Array(Vec::new()))
+    );
     let blind = host.until("blind", |status| status["verdict"] == "blind");
     assert_eq!((&blind["state"], blind["step"].as_u64()), (&"holding".into(), Some(0)));
     assert!(blind["metrics"][0]["blind"].as_str().is_some_and(|why| why.contains("metrics' server")), "{blind:#}");

@@ -216,6 +216,18 @@ fn what_happens_is_told_signed_and_to_slack_and_no_secret_is_anywhere() {
     assert!(words(&said[1], "*logo* in production: *promoted*") && words(&said[2], "waiting for a person"), "{said:?}");
     assert!(words(&said[3], "*aborted*") && said.len() == 4, "{said:?}");
 
+    // What is deployed is tested without its file: the new version was taken back, and the channels of what serves are asked.
+    host.write("v3", ROLLOUT);
+    let (status, tested) = host.post("/api/services/production/logo/notify/test", "");
+    let channel =
+        |at: usize| (tested[at]["type"].as_str(), tested[at]["ok"].as_bool(), tested[at]["trouble"].is_null());
+    assert_eq!((status, tested.as_array().map(Vec::len)), (200, Some(2)), "{tested}");
+    assert_eq!([channel(0), channel(1)], [(Some("tested"), Some(true), true); 2], "{tested}");
+    assert!(!tested.to_string().contains(TOKEN) && tested[1]["channel"] == "slack $SLACK_WEBHOOK", "{tested}");
+    assert_eq!((events(&hook.all()[6..]), slack.all().len()), (vec!["test".to_owned()], 5));
+    let (status, unknown) = host.post("/api/services/production/other/notify/test", "");
+    assert_eq!((status, unknown["code"].as_str()), (404, Some("A013")));
+
     let log = fs::read_to_string(host.folder.path().join("up.log")).expect("the log");
     assert!(log.contains("journal"), "it is the log: {log}");
     for value in [TOKEN, SIGNING] {

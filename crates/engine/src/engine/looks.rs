@@ -7,8 +7,11 @@ use crate::{
     served::Served,
     then::{self, Course},
 };
-use davy_core::{Millis, Release, RolloutId, ServiceKey, Timestamp};
-use davy_ports::{Batch, JournalError};
+use davy_core::{
+    Millis, Policy, Release, ReleaseId, RolloutId, ServiceKey, Timestamp,
+    rollout::{Event, Refusal},
+};
+use davy_ports::{Batch, JournalError, Looked, Watch};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
@@ -54,6 +57,63 @@ impl Engine {
         }
         all.sort_by(|a, b| b.rollout.cmp(&a.rollout));
         all.into_iter().map(told).collect()
+    }
+
+    /// How what is on its way is to go, or what serves got there.
+    ///
+    /// # Errors
+    /// When the service is unknown or nothing of it serves, or the journal cannot be read.
+    pub async fn policy(&self, key: &ServiceKey) -> Result<Policy, EngineError> {
+        let live = self.known(key)?.live.borrow().clone();
+        match (&live.state.rollout, &live.state.stable) {
+            (Some(rollout), _) if rollout.is_forward() => Ok(rollout.request.policy.clone()),
+            (_, Some(stable)) => self.policy_with(key, &stable.id).await,
+            (Some(rollout), None) => Ok(rollout.request.policy.clone()),
+            (None, None) => Err(Refusal::NothingServes.into()),
+        }
+    }
+
+    /// How the last rollout of a release was to go.
+    pub(super) async fn policy_with(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
+        match self.history(Some(key)).into_iter().find(|summary| summary.release.id == *release) {
+            Some(last) => self.policy_of(&last.rollout).await,
+            None => Ok(Policy::default()),
+        }
+    }
+
+    /// How a rollout was to go.
+    pub(super) async fn policy_of(&self, rollout: &RolloutId) -> Result<Policy, EngineError> {
+        let records = self.ports.journal.rollout(rollout).await?;
+        let policy = records.into_iter().find_map(|record| match record.entry.event {
+            Event::RolloutRequested { request } | Event::RolloutQueued { request } => Some(request.policy),
+            _ => None,
+        });
+        Ok(policy.unwrap_or_default())
+    }
+
+    /// What of a service's own metrics could be read now: of the release on trial and of stable, or only of what serves. Nothing
+    /// where it reads none.
+    ///
+    /// # Errors
+    /// As of [`Engine::policy`].
+    pub async fn watched(&self, key: &ServiceKey) -> Result<Option<Watch>, EngineError> {
+        let analysis = self.policy(key).await?.analysis;
+        let Some(source) = analysis.source.filter(|_| !analysis.metrics.is_empty()) else { return Ok(None) };
+        let state = self.service(key).ok_or_else(|| EngineError::NoService(key.clone()))?.state;
+        let trial = state.rollout.as_ref().filter(|rollout| rollout.is_forward());
+        let canary = trial.map(|rollout| &rollout.request.release.id);
+        let stable = state.stable.as_ref().map(|release| &release.id);
+        let (Some(canary), Some(stable)) = (canary.or(stable), stable.or(canary)) else { return Ok(None) };
+        let (key, canary, stable) = (key.clone(), canary.clone(), stable.clone());
+        Ok(Some(Watch { key, canary, stable, source, metrics: analysis.metrics }))
+    }
+
+    /// What its counters stand at now.
+    ///
+    /// # Errors
+    /// When the source cannot be asked.
+    pub async fn look(&self, watch: &Watch) -> Result<Vec<Looked>, davy_ports::Error> {
+        self.ports.signals.look(watch).await
     }
 
     /// The releases of a service that served, the latest first, each once.

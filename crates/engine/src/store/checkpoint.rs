@@ -15,7 +15,14 @@ use davy_core::Timestamp;
 use davy_ports::{Broken, Error, JournalError};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const CHECKPOINT: &[u8] = b"davy journal 1, checkpoint";
 /// The first word of a head as it is written down.
@@ -107,6 +114,8 @@ impl Trust {
 pub struct Signer {
     pair: Ed25519KeyPair,
     key: String,
+    /// Where the keys are listed that the folder knows.
+    public: PathBuf,
     signed: tokio::sync::Mutex<Option<Signed>>,
 }
 
@@ -139,7 +148,15 @@ impl Signer {
             let written = opened.and_then(|mut file| writeln!(file, "{key}").and_then(|()| file.sync_all()));
             written.map_err(failed)?;
         }
-        Ok(Self { pair, key, signed: tokio::sync::Mutex::default() })
+        Ok(Self { pair, key, public: public.to_owned(), signed: tokio::sync::Mutex::default() })
+    }
+
+    /// The keys whose checkpoints count here.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn trust(&self) -> std::io::Result<Trust> {
+        Trust::of(&self.public)
     }
 
     /// The public key, and its signature under a hash; both hexadecimal.

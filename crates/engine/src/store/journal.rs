@@ -31,7 +31,7 @@ use tokio::sync::Mutex;
 /// another process; reads wait for no writer. A call that is dropped before it returned may still be carried out.
 #[derive(Clone)]
 pub struct Store {
-    place: Place,
+    pub(super) place: Place,
     writer: Option<Writer>,
     /// Through it goes what is written often.
     group: Option<Arc<Group>>,

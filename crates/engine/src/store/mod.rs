@@ -4,6 +4,7 @@
 //! rests on can be checked as long as it is kept. How a record is hashed (`chain`) and how a batch is written (`evidence`)
 //! belongs to no database, and one text of SQL serves both (`sql`); `place` knows which it is.
 
+mod apart;
 mod chain;
 mod checkpoint;
 mod deeds;

@@ -1,6 +1,6 @@
 //! Servers that are none: every one is an error, soon, and none takes the reader down.
 
-use crate::server::Readings;
+use crate::server::{Readings, look};
 use davy_core::{Given, Secret, SecretName, ServiceKey};
 use davy_ports::{Boxed, Error, SecretValue, Vault};
 use std::{
@@ -72,10 +72,17 @@ async fn each_way_of_failing_is_told() {
     ];
     for (answer, words) in cases {
         let (address, _) = stub(answer);
-        let mut readings = Readings::of(&format!("http://{address}"));
+        let url = format!("http://{address}");
+        let mut readings = Readings::of(&url);
         let first = readings.next().await.span.expect_err(words).to_string();
         assert!(first.contains(words), "{words}: {first}");
         assert!(!first.contains('\n'), "{first}");
+        // Who looks now is told the same, at once for all or at the counter.
+        let looked = match look(&url).await {
+            Err(error) => error.to_string(),
+            Ok(looked) => looked[0].trouble.as_ref().expect(words).to_string(),
+        };
+        assert!(looked.contains(words), "{words}: {looked}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     Readings::of(&format!("http://{nobody}")).fails("refused").await;

@@ -1,6 +1,11 @@
 //! What a real server scraped.
 
-use crate::{exporter::Exporter, process::Server, server::Readings};
+use crate::{
+    exporter::Exporter,
+    process::Server,
+    server::{Readings, look},
+};
+use davy_ports::Of;
 
 /// Scrapes these.
 fn scraping(exporters: &[Exporter]) -> (Server, tempfile::TempDir) {
@@ -73,6 +78,21 @@ async fn what_is_missing_is_nan_or_is_not_scraped_any_more_is_an_error() {
         })
         .await;
     assert!(told.starts_with("read the metric checkout-failures, "), "{told}");
+    // Who looks is told the same, counter by counter.
+    let looked = look(&server.url).await.expect("it answers");
+    let told: Vec<_> =
+        looked.iter().map(|one| (one.release.as_str(), one.of, one.count.map(|count| count.value))).collect();
+    let expected = [
+        ("new", Of::Tries, Some(5)),
+        ("new", Of::Failures, None),
+        ("old", Of::Tries, Some(10)),
+        ("old", Of::Failures, Some(0)),
+    ];
+    assert_eq!(told, expected);
+    let troubles: Vec<bool> = looked.iter().map(|one| one.trouble.is_some()).collect();
+    assert_eq!(troubles, [false, true, false, false], "{looked:?}");
+    let missing = looked[1].trouble.as_ref().expect("it is not there");
+    assert!(missing.happened.contains("there is no such counter") && missing.hint.contains("scraped"), "{missing:?}");
     canary.counts("new", 5, 0);
     readings.until("it is there", |reading| reading.span.is_ok()).await;
     canary.counts("new", 6, "NaN");

@@ -9,6 +9,30 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// One metric of two releases, read once a second.
+pub(crate) fn watch(url: &str, token: Option<davy_core::Secret>) -> Watch {
+    let metric = Metric {
+        name: "checkout-failures".to_owned(),
+        failures: "checkout_failures_total{release=\"$release\"}".to_owned(),
+        of: "checkout_total{release=\"$release\"}".to_owned(),
+    };
+    Watch {
+        key: ServiceKey {
+            service: ServiceName::new("shop").expect("a name"),
+            environment: EnvironmentName::new("production").expect("a name"),
+        },
+        canary: ReleaseId::new("new"),
+        stable: ReleaseId::new("old"),
+        source: MetricSource { prometheus: url.to_owned(), token, interval: Millis::seconds(1) },
+        metrics: vec![metric],
+    }
+}
+
+/// What it stands at now.
+pub(crate) async fn look(url: &str) -> Result<Vec<davy_ports::Looked>, davy_ports::Error> {
+    Prometheus::new(Arc::new(NoVault)).look(&watch(url, None)).await
+}
+
 /// The readings of one metric, once a second.
 pub(crate) struct Readings(Streamed<'static, Reading>);
 
@@ -18,22 +42,7 @@ impl Readings {
     }
 
     pub(crate) fn told(url: &str, token: Option<davy_core::Secret>, vault: Arc<dyn davy_ports::Vault>) -> Self {
-        let metric = Metric {
-            name: "checkout-failures".to_owned(),
-            failures: "checkout_failures_total{release=\"$release\"}".to_owned(),
-            of: "checkout_total{release=\"$release\"}".to_owned(),
-        };
-        let watch = Watch {
-            key: ServiceKey {
-                service: ServiceName::new("shop").expect("a name"),
-                environment: EnvironmentName::new("production").expect("a name"),
-            },
-            canary: ReleaseId::new("new"),
-            stable: ReleaseId::new("old"),
-            source: MetricSource { prometheus: url.to_owned(), token, interval: Millis::seconds(1) },
-            metrics: vec![metric],
-        };
-        Self(Prometheus::new(vault).readings(watch))
+        Self(Prometheus::new(vault).readings(watch(url, token)))
     }
 
     pub(crate) async fn next(&mut self) -> Reading {
