@@ -14,6 +14,7 @@ use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Instant,
 };
 
 /// One thing that a gateway may be told, a line of JSON each.
@@ -87,7 +88,7 @@ impl World {
             Said::Counted(Counted::Done) => self.holder.gone(1, true),
             Said::Draw { host, path, draw } => {
                 if let Some((service, _)) = self.table().find(&host, &path) {
-                    service.choose(Asked::Draw(draw % 10_000));
+                    service.choose(Asked::Draw(draw % 10_000), Instant::now());
                 }
             }
             Said::Tick => self.tick(),
@@ -156,8 +157,8 @@ impl World {
             }
         }
         for entry in &table.routes {
-            entry.service.choose(Asked::Draw(0));
-            entry.service.choose(Asked::Matched);
+            entry.service.choose(Asked::Draw(0), Instant::now());
+            entry.service.choose(Asked::Matched, Instant::now());
             entry.service.copied();
         }
     }
@@ -176,7 +177,7 @@ fn draws(snapshot: &Snapshot, mode: &Mode, entry: &Entry) {
             Mode::Fallback { .. } if fallback.is_some() => fallback,
             _ => by_weight,
         };
-        let chosen = entry.service.choose(Asked::Draw(draw));
+        let chosen = entry.service.choose(Asked::Draw(draw), Instant::now());
         let Some(wanted) = wanted else { continue };
         let healthy = |instance: &crate::table::Instance| instance.healthy.load(std::sync::atomic::Ordering::Relaxed);
         if entry.service.targets[wanted].instances.iter().any(healthy) {
