@@ -1,5 +1,6 @@
 // Who is signed in.
 
+import { WAYS } from "./api/early.ts";
 import { get, signedOut, tell } from "./api/client.ts";
 import type { Session, Way, Ways } from "./api/types.ts";
 import { live } from "./live/live.svelte.ts";
@@ -26,7 +27,7 @@ class SignedIn {
   async look(): Promise<void> {
     try {
       // Asked of an address that everybody may ask: to be refused is an error on the console of a browser.
-      const told = await get<Ways>("/api/session/ways");
+      const told = await get<Ways>(WAYS);
       this.ways = told.ways;
       this.who = told.session;
       this.trouble = null;

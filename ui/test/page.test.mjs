@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { launch, open } from "../tools/chromium.mjs";
 import { Davy, Relay, until } from "./davy.mjs";
 import { inFirstScreen, press, signIn, sound } from "./hands.mjs";
+import { many } from "./many.mjs";
 
 const WIDE = { width: 1280, height: 720 };
 const NARROW = { width: 360, height: 740 };
@@ -130,7 +131,7 @@ test("who may not act is told why, and the server refuses him, too", async (t) =
 
 test("a lost connection says so and stops countdowns, and what happened meanwhile is there when it is back", async (t) => {
   const { page } = await visitor(t);
-  const id = await davy.deploy("quiet", { version: "v4", steps: "10%, 100%" });
+  const id = await davy.deploy("quiet", { version: "v2", steps: "10%, 100%" });
   await page.goto(`${base}/rollouts/${id}`);
   await page.locator(".when .time, .when .quiet").first().waitFor();
   relay.cut();
@@ -158,11 +159,31 @@ test("eight tabs share one stream, and it goes on when the tab that reads it is 
   for (const tab of tabs) await tab.getByText("Live", { exact: true }).waitFor();
   await until("one stream", () => relay.streams === 1);
   await tabs.shift().close();
-  const id = await davy.deploy("quiet", { version: "v5", steps: "10%, 100%" });
+  const id = await davy.deploy("quiet", { version: "v3", steps: "10%, 100%" });
   for (const tab of tabs) await tab.locator(`a[href="/rollouts/${id}"]`).waitFor();
   assert.equal(relay.streams, 1);
   await davy.act(id, "abort");
   for (const tab of tabs) await tab.locator(`a[href="/rollouts/${id}"]`).waitFor({ state: "detached" });
+  assert.deepEqual(complaints, []);
+});
+
+test("a thousand services are all in the document, can be filtered, and a row that is looked at keeps the focus", async (t) => {
+  const front = await many(davy.url, { times: 1000 });
+  t.after(() => front.stop());
+  const context = await browser.newContext({ viewport: WIDE });
+  t.after(() => context.close());
+  const { page, complaints } = await open(context);
+  await signIn(page, front.url, davy.token);
+  await page.locator("tbody tr").nth(999).waitFor({ state: "attached" });
+  await sound(page, "a thousand services");
+  await page.keyboard.press("/");
+  await page.keyboard.type("service-77");
+  await page.getByText(/11 of \d+/).waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 11);
+  await page.getByRole("link", { name: "service-770", exact: true }).focus();
+  await page.getByRole("searchbox").evaluate((field) => ((field.value = ""), field.dispatchEvent(new Event("input"))));
+  await page.locator("tbody tr").nth(999).waitFor({ state: "attached" });
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "service-770");
   assert.deepEqual(complaints, []);
 });
 

@@ -7,7 +7,7 @@ const words = await from("words");
 const { offers } = await from("offers");
 const { route } = await from("route");
 const { lay } = await from("interval");
-const { band, seconds, ticks } = await from("chart");
+const { apart, band, seconds, ticks } = await from("chart");
 const { harm } = await from("harm");
 const { blocks } = await from("markdown");
 const { sum } = await from("history");
@@ -15,7 +15,7 @@ const { sum } = await from("history");
 const rollout = (more = {}) => ({
   id: "r", service: "logo", environment: "production", state: "holding", step: 1, steps: [100, 500, 2500, 10000],
   weight: { intended: 500, observed: 490 }, outcome: null, request: "deploy", release: "two", from: "one", version: "v2",
-  canary: { requests: 0, failed: 0 }, stable: { requests: 0, failed: 0 }, paused: null, verdict: null, ...more,
+  canary: { requests: 0, failed: 0 }, stable: { requests: 0, failed: 0 }, paused: null, verdict: null, from_version: "v1", cause: null, on_deadline: "pause", deadline_ms: 1_800_000, pause_limit_ms: 86_400_000, bake_ms: 900_000, ...more,
 });
 
 test("numbers read as a person reads them", () => {
@@ -58,7 +58,7 @@ test("of many steps those about the present one are shown", () => {
 test("an action says what it does, or why it cannot be done", () => {
   const lena = (role) => ({ name: "lena", role });
   const of = (list, action) => list.find((offer) => offer.action === action);
-  const all = offers(rollout(), lena("approver"), null, { before: "v1", policy: { pause_limit: 86_400_000 } });
+  const all = offers(rollout(), lena("approver"), null);
   assert.deepEqual(all.map((offer) => [offer.action, offer.barred]), [["promote", null], ["pause", null], ["abort", null]]);
   assert.match(of(all, "promote").consequences[0], /v2 goes to 100 % without waiting for proof; 25 % is skipped/);
   assert.match(of(all, "abort").consequences[0], /All traffic goes to stable \(v1\) at once/);
@@ -68,6 +68,8 @@ test("an action says what it does, or why it cannot be done", () => {
   assert.equal(of(deployer, "abort").barred, null);
   assert.ok(offers(rollout(), lena("viewer"), null).every((offer) => offer.barred));
   assert.ok(offers(rollout(), lena("admin"), "The connection is lost.").every((offer) => offer.barred === "The connection is lost."));
+  assert.match(of(offers(rollout({ state: "paused" }), lena("admin"), null), "resume").consequences[0], /has 30 min from then to be proven, or it pauses again/);
+  assert.match(of(offers(rollout({ state: "paused", on_deadline: "rollback" }), lena("admin"), null), "resume").consequences[0], /or it is rolled back/);
   assert.deepEqual(offers(rollout({ state: "paused" }), lena("admin"), null).map((offer) => offer.action), ["promote", "resume", "abort"]);
   assert.ok(of(offers(rollout({ state: "starting" }), lena("admin"), null), "promote").barred);
   assert.deepEqual(offers(rollout({ state: "baking", outcome: "promoted" }), lena("admin"), null).map((offer) => offer.action), ["rollback"]);
@@ -81,6 +83,10 @@ test("addresses mean pages", () => {
   assert.deepEqual(route("/services/production/logo", ""), { page: "service", environment: "production", service: "logo" });
   assert.deepEqual(route("/services/production", ""), { page: "nowhere" });
   assert.deepEqual(route("/rollouts/%E0%A4%A", ""), { page: "rollout", id: "%E0%A4%A", at: null });
+});
+
+test("names that would run into one another are left out, the later one stays", () => {
+  assert.deepEqual(apart([{ at: 0 }, { at: 1 }, { at: 5 }, { at: 12 }], 3), [{ at: 1 }, { at: 5 }, { at: 12 }]);
 });
 
 test("an interval and its limit are in one picture", () => {
@@ -122,10 +128,10 @@ test("the report becomes blocks of text and nothing else", () => {
 
 test("the past in sum tells what was decided from what was not", () => {
   const list = [
-    rollout({ outcome: "promoted" }), rollout({ outcome: "rolled-back", why: "the gateway's guard cut the canary off" }), rollout({ outcome: "rolled-back", why: "the gateway's guard cut" }),
-    rollout({ outcome: "aborted", why: "lena asked for it" }), rollout({ outcome: "superseded" }), rollout({ outcome: null }), rollout({ outcome: "promoted", request: "rollback" }),
+    rollout({ outcome: "promoted" }), rollout({ outcome: "rolled-back", cause: "guard", why: "lena asked for it" }), rollout({ outcome: "rolled-back", cause: "guard" }),
+    rollout({ outcome: "aborted", cause: "person" }), rollout({ outcome: "rolled-back", cause: null }), rollout({ outcome: "superseded", cause: "superseded" }), rollout({ outcome: null }), rollout({ outcome: "promoted", request: "rollback" }),
   ];
   const told = sum(list);
-  assert.deepEqual([told.promoted, told.back, told.rate], [1, 3, 0.25]);
-  assert.deepEqual(told.causes, [{ cause: "the gateway's guard found harm", count: 2 }, { cause: "a person aborted", count: 1 }]);
+  assert.deepEqual([told.promoted, told.back, told.rate], [1, 4, 0.2]);
+  assert.deepEqual(told.causes, [{ cause: "the gateway's guard found harm", count: 2 }, { cause: "a person aborted", count: 1 }, { cause: "not written down", count: 1 }]);
 });

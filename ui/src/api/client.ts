@@ -1,5 +1,7 @@
 // The one place that asks the server.
 
+import { early } from "./early.ts";
+
 /** What the server answered in place of what was asked for (RFC 9457), or that it did not answer. */
 export class Problem extends Error {
   readonly status: number;
@@ -32,7 +34,7 @@ async function problem(response: Response): Promise<Problem> {
 export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, { cache: "no-store", redirect: "error", ...init });
+    response = await ((init.method ? undefined : early(path)) ?? fetch(path, { cache: "no-store", redirect: "error", ...init }));
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new Problem(0, "", "the server cannot be reached", "it is tried again by itself");

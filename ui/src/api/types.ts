@@ -10,6 +10,7 @@ export type Sent<T> = T extends (infer Item)[] ? Sent<Item>[] : T extends object
 export type Role = Schemas["Role"];
 export type VerdictKind = Schemas["Kind"];
 export type OutcomeKind = Schemas["Outcome"];
+export type Cause = Schemas["CauseKind"];
 export type PauseReason = Schemas["PauseReason"];
 export type Counted = Sent<Schemas["Counted"]>;
 export type Evidence = Sent<Schemas["Evidence"]>;
@@ -28,7 +29,6 @@ export type Secret = Sent<Schemas["Secret"]>;
 export type Untold = Sent<Schemas["Untold"]>;
 export type Deed = Sent<Schemas["DeedRecord"]>;
 export type JournalRecord = Sent<Schemas["Record"]>;
-export type Policy = Sent<Schemas["Policy"]>;
 
 export type Session = Sent<Schemas["Session"]>;
 export type SignedIn = Sent<Schemas["SignedIn"]>;

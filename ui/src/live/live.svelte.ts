@@ -1,12 +1,15 @@
 // What the page knows of the server, kept as it is there by the event stream.
 
-import { SvelteMap } from "svelte/reactivity";
 import { all } from "../api/client.ts";
+import { ROLLOUTS, SERVICES } from "../api/early.ts";
 import type { JournalRecord, Rollout, Service } from "../api/types.ts";
 import { called, isOver } from "../pure/words.ts";
+import { Kept } from "./kept.svelte.ts";
 import { Stream, type Frame, type Link } from "./stream.ts";
 
 const SAMPLES = 20;
+/** However much comes, the page changes only so often, in milliseconds: nobody reads faster, and each change is laid out and painted. */
+const PACE = 200;
 
 export const serviceKey = (service: { environment: string; service: string }) => `${service.environment}/${service.service}`;
 
@@ -16,28 +19,45 @@ class Live {
   turn = $state(0);
   loaded = $state(false);
   trouble = $state.raw<unknown>(null);
-  rollouts = new SvelteMap<string, Rollout>();
-  services = new SvelteMap<string, Service>();
+  rollouts = new Kept<Rollout>();
+  services = new Kept<Service>();
   /** The server's time in milliseconds, by the second; it stands while the connection is lost. */
   now = $state(Date.now());
+  /** The same by the minute, for what is many: a thousand rows do not change each second. */
+  minute = $derived(Math.floor(this.now / 60_000) * 60_000);
   /** What releases run, as far as it was told. */
-  runs = new SvelteMap<string, string>();
+  runs = new Kept<string>();
   onOut: () => void = () => {};
 
   #stream: Stream | null = null;
   #offsets: number[] = [];
-  #frames: Frame[] = [];
+  #fresh = new Map<string, Frame>();
   #asked = false;
+  #applied = 0;
   #journal = new Set<(record: JournalRecord) => void>();
   #ticking = 0;
+  #starting: Promise<void> | null = null;
 
   /** The first reading and the stream; nothing when it runs. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting ??= this.#start().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
     if (this.#ticking === 0) this.#ticking = window.setInterval(() => this.#tick(), 250);
     if (this.#stream) return;
     const after = await this.load();
-    if (this.#stream || after === null) return;
-    this.#stream = new Stream(after, {
+    if (after === null) return;
+    // What was read is drawn before what comes is listened to.
+    if (document.visibilityState === "visible") requestAnimationFrame(() => setTimeout(() => this.#listen(after), 0));
+    else this.#listen(after);
+  }
+
+  #listen(after: number): void {
+    // Signed out meanwhile.
+    if (!this.loaded) return;
+    this.#stream ??= new Stream(after, {
       frames: (frames) => this.#take(frames),
       link: (link) => {
         const back = link.state === "live" && this.link.state === "lost";
@@ -54,8 +74,8 @@ class Live {
   stop(all: boolean): void {
     this.#stream?.stop(all);
     this.#stream = null;
-    this.rollouts.clear();
-    this.services.clear();
+    this.rollouts.keep(new Set());
+    this.services.keep(new Set());
     this.loaded = false;
     this.link = { state: "connecting", since: Date.now() };
   }
@@ -73,14 +93,12 @@ class Live {
   async load(): Promise<number | null> {
     try {
       const [services, rollouts] = await Promise.all([
-        all<Service>("/api/services?limit=1000"),
-        all<Rollout>("/api/rollouts?state=live&limit=1000"),
+        all<Service>(SERVICES),
+        all<Rollout>(ROLLOUTS),
       ]);
-      const keep = new Set(services.items.map(serviceKey));
-      for (const key of this.services.keys()) if (!keep.has(key)) this.services.delete(key);
+      this.services.keep(new Set(services.items.map(serviceKey)));
       for (const service of services.items) this.put(service);
-      const live = new Set(rollouts.items.map((rollout) => rollout.id));
-      for (const id of this.rollouts.keys()) if (!live.has(id)) this.rollouts.delete(id);
+      this.rollouts.keep(new Set(rollouts.items.map((rollout) => rollout.id)));
       for (const rollout of rollouts.items) this.take(rollout);
       this.trouble = null;
       this.loaded = true;
@@ -97,7 +115,7 @@ class Live {
   }
 
   learn(release: string, runs: string): void {
-    if (this.runs.get(release) !== runs) this.runs.set(release, runs);
+    this.runs.set(release, runs);
   }
 
   /** What a release is called. */
@@ -110,6 +128,7 @@ class Live {
     this.#offsets.push(rollout.now - Date.now());
     if (this.#offsets.length > SAMPLES) this.#offsets.shift();
     this.learn(rollout.release, rollout.version);
+    if (rollout.from && rollout.from_version) this.learn(rollout.from, rollout.from_version);
     const known = this.rollouts.get(rollout.id);
     if (known && known.now > rollout.now) return;
     if (isOver(rollout)) this.rollouts.delete(rollout.id);
@@ -124,32 +143,34 @@ class Live {
     if (Math.floor(now / 1000) !== Math.floor(this.now / 1000)) this.now = now;
   }
 
-  /** At most one change of the page a frame, however much comes. */
+  /** What is rare is shown with the next frame; of what comes often, the last of each at the page's pace. */
   #take(frames: Frame[]): void {
-    this.#frames.push(...frames);
-    if (this.#asked) return;
+    for (const frame of frames) {
+      if (frame.kind === "journal") for (const listener of this.#journal) listener(frame.data as JournalRecord);
+      else if (frame.kind === "rollout") this.#fresh.set(`r${(frame.data as Rollout).id}`, frame);
+      else if (frame.kind === "service") this.#fresh.set(`s${serviceKey(frame.data as Service)}`, frame);
+    }
+    if (this.#asked || this.#fresh.size === 0) return;
     this.#asked = true;
-    const apply = () => {
-      this.#asked = false;
-      const frames = this.#frames;
-      this.#frames = [];
-      const last = new Map<string, Frame>();
-      for (const frame of frames) {
-        if (frame.kind === "journal") for (const listener of this.#journal) listener(frame.data as JournalRecord);
-        else if (frame.kind === "rollout") last.set(`r${(frame.data as Rollout).id}`, frame);
-        else if (frame.kind === "service") last.set(`s${serviceKey(frame.data as Service)}`, frame);
-      }
-      for (const frame of last.values()) {
-        if (frame.kind === "rollout") this.ended(frame.data as Rollout);
-        else this.put(frame.data as Service);
-      }
-    };
-    if (document.visibilityState === "hidden") setTimeout(apply, 250);
-    else requestAnimationFrame(apply);
+    const wait = this.#applied + PACE - performance.now();
+    if (wait > 0) setTimeout(() => this.#apply(), wait);
+    else if (document.visibilityState === "hidden") setTimeout(() => this.#apply(), 0);
+    else requestAnimationFrame(() => this.#apply());
+  }
+
+  #apply(): void {
+    this.#asked = false;
+    this.#applied = performance.now();
+    const fresh = [...this.#fresh.values()];
+    this.#fresh.clear();
+    for (const frame of fresh) {
+      if (frame.kind === "rollout") this.ended(frame.data as Rollout);
+      else this.put(frame.data as Service);
+    }
   }
 
   /** The last that was said of each rollout that ended while the page was open. */
-  over = new SvelteMap<string, Rollout>();
+  over = new Kept<Rollout>();
 
   ended(rollout: Rollout): void {
     this.take(rollout);

@@ -56,3 +56,15 @@ export function seconds(most: number, count: number): number[] {
   const step = steps.find((size) => size >= most / count) ?? Math.ceil(most / count / 86400) * 86400;
   return Array.from({ length: Math.floor(most / step) }, (_, index) => (index + 1) * step);
 }
+
+/** Those that have at least so much between them, so that their names do not run into one another. */
+export function apart<Item extends { at: number }>(items: readonly Item[], least: number): Item[] {
+  const kept: Item[] = [];
+  for (const item of items) {
+    const before = kept.at(-1);
+    // Of two that are too close the later one lasted longer, or is the present one.
+    if (before && item.at - before.at < least) kept.pop();
+    kept.push(item);
+  }
+  return kept;
+}

@@ -1,6 +1,6 @@
 // What the past says in sum.
 
-import type { Rollout } from "../api/types.ts";
+import type { Cause, Rollout } from "../api/types.ts";
 
 export interface Sum {
   ended: number;
@@ -11,22 +11,20 @@ export interface Sum {
   causes: { cause: string; count: number }[];
 }
 
-/** By what the server says: its reasons are sentences, the kinds of which begin or end alike. */
-const CAUSES: [RegExp, string][] = [
-  [/^the gateway's guard /, "the gateway's guard found harm"],
-  [/ asked for the release before it$/, "a person went back"],
-  [/ asked for it$/, "a person aborted"],
-  [/^rollout .* took its place$/, "a newer rollout came"],
-  [/^the new release failed: /, "the new release did not run"],
-  [/^the step's deadline passed/, "not proven by the deadline"],
-  [/^nobody answered the pause/, "nobody answered a pause"],
-  [/^the router had gone back: /, "the router went back"],
-];
+const CAUSES: Record<Cause, string> = {
+  judge: "the judge found harm",
+  guard: "the gateway's guard found harm",
+  person: "a person aborted",
+  rollback: "a person went back",
+  superseded: "a newer rollout came",
+  canary: "the new release did not run",
+  deadline: "not proven by the deadline",
+  "pause-limit": "nobody answered a pause",
+  router: "the router went back",
+};
 
-export function cause(rollout: Rollout): string {
-  const why = rollout.why ?? "";
-  return CAUSES.find(([sentence]) => sentence.test(why))?.[1] ?? (rollout.outcome === "rolled-back" ? "the judge found harm" : "a person aborted");
-}
+/** An older version of Davy did not write it down. */
+export const cause = (rollout: Rollout): string => (rollout.cause ? CAUSES[rollout.cause] : "not written down");
 
 const BACK = new Set(["rolled-back", "aborted"]);
 

@@ -20,18 +20,22 @@ export interface Laid {
 
 export function lay(interval: Interval): Laid {
   const known = [interval.low, interval.high, interval.estimate, interval.limit].filter((value) => value !== null);
-  const most = Math.max(...known.map(Math.abs), 0);
-  // The limit is what is looked at: what lies far beyond it may leave the picture.
   const limit = interval.limit === null ? 0 : Math.abs(interval.limit);
-  const half = 1.25 * (limit > 0 ? Math.min(Math.max(most, limit), 5 * limit) : most || 1);
-  const place = (value: number) => Math.min(1, Math.max(0, 0.5 + value / (2 * half)));
+  // The limit is what is looked at: what lies far beyond it may leave the picture.
+  const most = limit > 0 ? 5 * limit : Infinity;
+  const far = Math.min(most, Math.max(0, ...known));
+  const near = Math.min(most, Math.max(0, ...known.map((value) => -value)));
+  const span = far + near || 1;
+  // Stable is never at the edge, also where everything lies on one side of it.
+  const [below, above] = far + near === 0 ? [1, 1] : [near + 0.15 * span, far + 0.15 * span];
+  const place = (value: number) => Math.min(1, Math.max(0, (value + below) / (below + above)));
   return {
-    zero: 0.5,
+    zero: place(0),
     low: interval.low === null ? 0 : place(interval.low),
     high: interval.high === null ? 1 : place(interval.high),
     estimate: interval.estimate === null ? null : place(interval.estimate),
     limit: interval.limit === null ? null : place(interval.limit),
-    openLow: interval.low === null || interval.low < -half,
-    openHigh: interval.high === null || interval.high > half,
+    openLow: interval.low === null || interval.low < -below,
+    openHigh: interval.high === null || interval.high > above,
   };
 }

@@ -1,6 +1,6 @@
 // What a person may do about a rollout, what each would do, and why one cannot be done now.
 
-import type { Policy, Role, Rollout } from "../api/types.ts";
+import type { Role, Rollout } from "../api/types.ts";
 import { called, duration, weight } from "./words.ts";
 
 export type Action = "promote" | "pause" | "resume" | "abort" | "rollback";
@@ -15,13 +15,6 @@ export interface Offer {
   /** Why it cannot be done now; nothing when it can. */
   barred: string | null;
   harm: boolean;
-}
-
-/** What is known of a release's names and of its rollout's policy besides. */
-export interface Besides {
-  /** What the release before is called. */
-  before?: string | null;
-  policy?: Pick<Policy, "pause_limit"> | null;
 }
 
 export interface Asker {
@@ -45,14 +38,13 @@ function neverNow(rollout: Rollout): string | null {
 }
 
 /** `elsewhere` says why nothing can be done at all: the past is shown, or the connection is lost. */
-export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null, besides: Besides = {}): Offer[] {
-  const before = rollout.from === null ? null : (besides.before ?? called(null, rollout.from));
+export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null): Offer[] {
+  const before = rollout.from === null ? null : called(rollout.from_version, rollout.from);
   const stable = before === null ? "stable" : `stable (${before})`;
   const canary = called(rollout.version, rollout.release);
   const at = weight(rollout.weight.intended);
   const over = neverNow(rollout);
   const first = rollout.from === null;
-  const limit = besides.policy ? `within ${duration(besides.policy.pause_limit)}` : "before the pause limit";
   const left = rollout.steps.slice(rollout.step + 1).map(weight);
   const bar = (role: Role, own: string | null) => elsewhere ?? over ?? denied(asker, role) ?? own;
 
@@ -65,7 +57,7 @@ export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null,
         confirm: `Roll back to ${before}`,
         consequences: [
           `The release before, ${before}, still runs: it gets all traffic at once.`,
-          "Nothing has to start. This rollout ends as rolled back.",
+          `Nothing has to start: it is kept for ${duration(rollout.bake_ms)} after the promotion. This rollout ends as rolled back.`,
         ],
         barred: elsewhere ?? denied(asker, "deployer"),
         harm: true,
@@ -82,7 +74,7 @@ export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null,
         action: "resume",
         label: "Resume",
         confirm: "Resume",
-        consequences: [`It goes on from ${at}; the step's deadline starts anew.`, "Nothing is promoted by this: each step still has to be proven."],
+        consequences: [`It goes on from ${at}; the step has ${duration(rollout.deadline_ms)} from then to be proven, ${rollout.on_deadline === "pause" ? "or it pauses again" : "or it is rolled back"}.`, "Nothing is promoted by this: each step still has to be proven."],
         barred: bar("deployer", null),
         harm: false,
       }
@@ -93,7 +85,7 @@ export function offers(rollout: Rollout, asker: Asker, elsewhere: string | null,
         consequences: [
           `The new release keeps ${at} of the traffic, and no step is taken.`,
           "It is judged on: harm still puts traffic back at once.",
-          `If nobody resumes it ${limit}, it is rolled back.`,
+          `If nobody resumes it within ${duration(rollout.pause_limit_ms)}, it is rolled back.`,
         ],
         barred: bar("deployer", null),
         harm: false,
