@@ -171,6 +171,48 @@ fn a_process_is_set_up_and_nothing_is_changed_before_it_is_applied() {
 }
 
 #[test]
+fn what_the_form_has_no_field_for_is_not_lost_unsaid() {
+    let mut host = Host::new();
+    let api = Api::of(&host.start());
+    let file = "rollout:\n  canary: { steps: [10%, { weight: 50%, match: { host: next.example.com } }, 100%], sticky: true }\n  \
+                pause-limit: 2h\n  bake: 1s\n  analysis: { slo: 99.9%, burst: 3 }\n\
+                notify:\n  - webhook: http://127.0.0.1:9/davy\n    on: [removed]\n";
+    host.write("v1", file);
+    let first = host.davy(&["deploy", "--watch"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    let folder = host.folder.path().to_str().expect("a plain path");
+    let command = format!("{DAVY} logo --port $PORT --version v1");
+    let values = [
+        ("platform", "local"),
+        ("service", "logo"),
+        ("folder", folder),
+        ("command", &command),
+        ("health.path", "/healthz"),
+        ("health.grace", "5s"),
+        ("health.interval", "500ms"),
+        ("steps", "10%, 50%, 100%"),
+        ("bake", "1s"),
+    ];
+    let review = api.review(&with(&json!({ "values": {} }), &values));
+    let changes = review["changes"].as_array().expect("changes").iter();
+    let told: Vec<_> =
+        changes.map(|one| ["key", "from", "to"].map(|part| one[part].as_str().unwrap_or_default())).collect();
+    let expected = [
+        ["pause-limit", "2h", "24h"],
+        ["analysis.slo", "99.9%", "none"],
+        ["analysis.burst", "3", "1"],
+        ["notify", "webhook http://127.0.0.1:9/davy on [\"removed\"]", "none"],
+        ["canary.sticky", "true", "false"],
+        ["canary.steps", "50 %: match [{\"host\":\"next.example.com\"}]", "none"],
+    ];
+    assert_eq!(told, expected, "{review:#}");
+    let lost =
+        "no field for `pause-limit`, `analysis.slo`, `analysis.burst`, `notify`, `canary.sticky`, `canary.steps`";
+    assert!(review["notes"].to_string().contains(lost), "{review:#}");
+    host.down();
+}
+
+#[test]
 fn health_is_asked_of_this_machine_only_and_every_answer_is_told() {
     let mut host = Host::new();
     let api = Api::of(&host.start());

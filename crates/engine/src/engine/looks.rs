@@ -74,7 +74,10 @@ impl Engine {
     }
 
     /// How the last rollout of a release was to go.
-    pub(super) async fn policy_with(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn policy_with(&self, key: &ServiceKey, release: &ReleaseId) -> Result<Policy, EngineError> {
         match self.history(Some(key)).into_iter().find(|summary| summary.release.id == *release) {
             Some(last) => self.policy_of(&last.rollout).await,
             None => Ok(Policy::default()),

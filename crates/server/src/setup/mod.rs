@@ -3,6 +3,7 @@
 
 mod check;
 mod forecast;
+mod settings;
 pub mod wire;
 
 use crate::{
@@ -19,7 +20,7 @@ use davy_config::{
     Deployment,
     draft::{self, Compose, Dockerfile, Form, Refusal},
 };
-use davy_core::{Place, Policy, Release, ServiceKey, rollout::Event};
+use davy_core::{Place, Release};
 use davy_engine::Caller;
 use std::path::Path;
 use wire::{Checked, Choice, Draft, Field, Forecast, Found, Review, Site, Sites, Start, Wrong};
@@ -240,7 +241,15 @@ pub(crate) async fn review(
             let key = &deployment.key;
             let serving = shared.engine.service(key).and_then(|live| live.state.stable.clone());
             review.serves = serving.is_some();
-            review.changes = differences(&shared, serving.as_ref(), &deployment).await;
+            let (changes, lost) = differences(&shared, serving.as_ref(), &deployment).await;
+            review.changes = changes;
+            if !lost.is_empty() {
+                review.notes.push(format!(
+                    "the form has no field for {}, and what serves is configured otherwise: applied like this, that is lost; \
+                     keep it with the file that it was deployed from, or write it into this one and deploy that",
+                    lost.join(", ")
+                ));
+            }
             review.command = format!("davy deploy {} --env {} --watch", key.service, key.environment);
             review.deploy = Some(deploy);
         }
@@ -248,8 +257,13 @@ pub(crate) async fn review(
     Ok(Json(review))
 }
 
-/// In what a deployment differs from what serves; which artifact it is to be is not known before it is deployed.
-async fn differences(shared: &Shared, serving: Option<&Release>, deployment: &Deployment) -> Vec<crate::wire::Change> {
+/// In what a deployment differs from what serves, and which of these settings the form has no field for; which artifact it is to
+/// be is not known before it is deployed.
+async fn differences(
+    shared: &Shared,
+    serving: Option<&Release>,
+    deployment: &Deployment,
+) -> (Vec<crate::wire::Change>, Vec<String>) {
     let Deployment { key, workload, policy } = deployment;
     let digest = serving.map_or_else(|| davy_core::Digest::new("new"), |release| release.digest.clone());
     let mut workload = workload.clone();
@@ -266,56 +280,24 @@ async fn differences(shared: &Shared, serving: Option<&Release>, deployment: &De
         };
         change.from.iter_mut().chain(&mut change.to).for_each(hide);
     }
-    if serving.is_some() {
-        let before = settings(&policy_of(shared, key).await);
-        let pairs = before.into_iter().zip(settings(policy)).filter(|((_, from), (_, to))| from != to);
-        all.extend(pairs.map(|((key, from), (_, to))| crate::wire::Change {
-            key: key.to_owned(),
-            from: Some(from),
-            to: Some(to),
-        }));
+    let mut dropped = Vec::new();
+    if let Some(serving) = serving {
+        let before = shared.engine.policy_with(key, &serving.id).await.unwrap_or_default();
+        let changed = |before: Vec<(&'static str, String)>, after: Vec<(&'static str, String)>| {
+            let pairs = before.into_iter().zip(after).filter(|((_, from), (_, to))| from != to);
+            let told = |((key, from), (_, to)): ((&str, String), (_, String))| crate::wire::Change {
+                key: key.to_owned(),
+                from: Some(from),
+                to: Some(to),
+            };
+            pairs.map(told).collect::<Vec<_>>()
+        };
+        all.extend(changed(settings::asked(&before).into(), settings::asked(policy).into()));
+        dropped = changed(settings::beyond(&before, policy), settings::beyond(policy, &before));
     }
-    all
-}
-
-/// How what serves got there.
-async fn policy_of(shared: &Shared, key: &ServiceKey) -> Policy {
-    let Some(last) = shared.engine.history(Some(key)).into_iter().next() else { return Policy::default() };
-    let records = shared.engine.records(&last.rollout).await.unwrap_or_default();
-    let policy = records.into_iter().find_map(|record| match record.entry.event {
-        Event::RolloutRequested { request } | Event::RolloutQueued { request } => Some(request.policy),
-        _ => None,
-    });
-    policy.unwrap_or_default()
-}
-
-/// What of a policy the form asks for.
-fn settings(policy: &Policy) -> [(&'static str, String); 9] {
-    let steps = match &policy.strategy {
-        davy_core::Strategy::Canary(canary) if canary.auto => "auto".to_owned(),
-        davy_core::Strategy::Canary(canary) => {
-            canary.steps.iter().map(|step| step.weight.to_string()).collect::<Vec<_>>().join(", ")
-        }
-        _ => "none".to_owned(),
-    };
-    let analysis = &policy.analysis;
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-    let budget = analysis.harm_budget.map(|budget| match budget {
-        davy_core::Budget::Excess(failures) => failures.to_string(),
-        davy_core::Budget::Hard(failures) => format!("{failures}, hard"),
-    });
-    let latency = analysis.latency.as_ref().map(|limit| format!("p{} {}", limit.percentile, limit.most));
-    [
-        ("strategy", policy.strategy.as_str().to_owned()),
-        ("steps", steps),
-        ("hold", policy.hold.to_string()),
-        ("deadline", policy.deadline.to_string()),
-        ("error-rate.max", or_none(analysis.max_error_rate.map(|rate| format!("{}%", rate * 100.0)))),
-        ("latency", or_none(latency)),
-        ("harm-budget", or_none(budget)),
-        ("drain", policy.drain.to_string()),
-        ("bake", policy.bake.to_string()),
-    ]
+    let lost = dropped.iter().map(|change| format!("`{}`", change.key)).collect();
+    all.extend(dropped);
+    (all, lost)
 }
 
 /// What can be looked at before anything is deployed: engine, image, port, secrets, route, traffic, and the health of what runs
