@@ -2,7 +2,7 @@
 
 use crate::{Digest, InstanceId, Millis, ReleaseId, Secret, ServiceKey, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 /// What somebody asks to deploy, before it is made immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,27 @@ pub struct Release {
     /// The artifact.
     pub digest: Digest,
     /// How it runs.
-    pub workload: Workload,
+    // Shared by all who know the release.
+    #[cfg_attr(feature = "schema", schema(value_type = Workload))]
+    #[serde(with = "shared")]
+    pub workload: Arc<Workload>,
+}
+
+mod shared {
+    use super::{Arc, Deserialize, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer, T: Serialize>(
+        shared: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Release {
@@ -164,12 +184,12 @@ impl Release {
             hash.update(part);
         }
         let hex: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Self { id: ReleaseId::new(hex), digest, workload }
+        Self { id: ReleaseId::new(hex), digest, workload: Arc::new(workload) }
     }
 
     /// How many instances it has when it is whole.
     #[must_use]
-    pub const fn replicas(&self) -> u32 {
+    pub fn replicas(&self) -> u32 {
         self.workload.replicas
     }
 }

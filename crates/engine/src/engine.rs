@@ -433,7 +433,7 @@ impl Engine {
             tokens.extend(sources.filter_map(|source| source.token.clone()));
             releases.extend(self.past.now().needed(&live.key));
         }
-        let secrets = releases.into_iter().flat_map(|release| release.workload.secrets).chain(tokens);
+        let secrets = releases.into_iter().flat_map(|release| release.workload.secrets.clone()).chain(tokens);
         Ok(secrets.filter_map(|secret| Some((secret.name, secret.pin?))).collect())
     }
 

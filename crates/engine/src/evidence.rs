@@ -12,7 +12,10 @@ use davy_core::{
 use davy_judge::{Blindness, Counts, Judge, Verdict};
 use davy_ports::{Batch, Cursor, Interval, Measured, Reading, Tries};
 use merge::merge;
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, OnceLock},
+};
 
 /// Windows are merged over this time before they are stored and judged.
 const BATCH: Millis = Millis::seconds(1);
@@ -66,6 +69,8 @@ pub(crate) struct Collector {
     /// Whether requests at 0 % are evidence, too: stable's past is all that the new release is judged against.
     past: bool,
     judge: Judge,
+    /// What it says, from when it is asked until it is given more.
+    verdict: OnceLock<Arc<Verdict>>,
     judged: bool,
     number: u64,
     open: BTreeMap<Generation, Window>,
@@ -107,6 +112,7 @@ impl Collector {
             origin: rollout.began,
             past: rollout.plan.iter().any(|step| step.passes == Passes::Measured),
             judge: judge.unwrap_or_else(|_| unreachable!("the default policy is valid")),
+            verdict: OnceLock::new(),
             judged: usable,
             number: 0,
             open: BTreeMap::new(),
@@ -208,7 +214,7 @@ impl Collector {
         self.observe(batch);
         // After its counts: a batch that something is missing of says nothing for the canary, however good it looks.
         if let Some(why) = &batch.blind {
-            self.judge.blind(if why == SILENT { Blindness::Silence } else { Blindness::Source });
+            self.judge().blind(if why == SILENT { Blindness::Silence } else { Blindness::Source });
         }
         for Measured { metric, seen } in &batch.metrics {
             if let Some(told) = self.metrics.get_mut(usize::from(*metric)) {
@@ -231,9 +237,9 @@ impl Collector {
                         canary: Counts::answered(seen.canary.of, seen.canary.failed),
                         stable: Counts::answered(seen.stable.of, seen.stable.failed),
                     };
-                    self.judge.observe_metric(*metric, &window);
+                    self.judge().observe_metric(*metric, &window);
                 }
-                Err(_) => self.judge.blind_metric(*metric, Blindness::Source),
+                Err(_) => self.judge().blind_metric(*metric, Blindness::Source),
             }
         }
     }
@@ -250,10 +256,10 @@ impl Collector {
             stable: counted.counts.stable,
         };
         if batch.evidence {
-            self.judge.observe_with(&window, &counted.details());
+            self.judge().observe_with(&window, &counted.details());
         } else if !batch.window.cohorts.is_empty() {
             // Batches of routers that tell no cohorts are judged as they were.
-            self.judge.observe_late(&window, &counted.details());
+            self.judge().observe_late(&window, &counted.details());
         }
     }
 
@@ -277,22 +283,28 @@ impl Collector {
     fn fault(&mut self, why: &str) {
         self.gap = Some(why.to_owned());
         self.idle = Idle::default();
-        self.judge.blind(Blindness::Nonsense);
+        self.judge().blind(Blindness::Nonsense);
     }
 
     /// Says so if the source has been silent for too long.
     pub(crate) fn mind_silence(&mut self, since: Timestamp, now: Timestamp) {
         let heard = self.heard.unwrap_or(since).max(since);
         if now.since(heard) >= SILENCE {
-            self.judge.blind(Blindness::Silence);
+            self.judge().blind(Blindness::Silence);
             self.gap.get_or_insert_with(|| SILENT.to_owned());
         }
     }
 
     /// The verdict on what was judged so far.
     #[must_use]
-    pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.judged.then(|| self.judge.verdict())
+    pub(crate) fn verdict(&self) -> Option<Arc<Verdict>> {
+        self.judged.then(|| self.verdict.get_or_init(|| Arc::new(self.judge.verdict())).clone())
+    }
+
+    /// The judge, to be given more.
+    fn judge(&mut self) -> &mut Judge {
+        self.verdict.take();
+        &mut self.judge
     }
 
     /// What was routed in one epoch.

@@ -7,6 +7,7 @@ use davy_core::{
 };
 use davy_judge::Verdict;
 use davy_ports::{Batch, Reading, Record};
+use std::sync::Arc;
 
 /// A stored batch, as it is read again; why it cannot be.
 ///
@@ -79,7 +80,7 @@ pub fn gather(rollout: &Rollout, heard: impl IntoIterator<Item = (Timestamp, Hea
     }
     let closed = collector.close();
     take(&mut collector, closed);
-    let verdict = collector.verdict();
+    let verdict = collector.verdict().map(Arc::unwrap_or_clone);
     let mut again = Collector::new(rollout);
     again.recover(&batches);
     assert_eq!(again.seen(), collector.seen(), "what is stored is counted again");

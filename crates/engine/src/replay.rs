@@ -7,6 +7,7 @@ use davy_core::{
 };
 use davy_judge::{Kind, Verdict};
 use davy_ports::{Batch, Record};
+use std::sync::Arc;
 
 /// Batches that a verdict may be ahead of those it names: harm is acted on before it is stored.
 const AHEAD: usize = 2;
@@ -41,7 +42,7 @@ pub fn replay(records: &[Record], rollout: &RolloutId, batches: &[Batch], other:
         begun.request.policy.analysis = other.clone();
     }
     let mut collector = Collector::new(&begun);
-    let all: Vec<Option<Verdict>> = batches
+    let all: Vec<Option<Arc<Verdict>>> = batches
         .iter()
         .map(|batch| {
             collector.feed(batch);
@@ -54,7 +55,7 @@ pub fn replay(records: &[Record], rollout: &RolloutId, batches: &[Batch], other:
         let known = verdicts.last().map(|last| (last.verdict.kind, last.verdict.weight));
         if known != Some((verdict.kind, verdict.weight)) {
             let (batch, at) = (batch.number, batch.window.to);
-            verdicts.push(Replayed { batch, at, verdict: verdict.clone() });
+            verdicts.push(Replayed { batch, at, verdict: Verdict::clone(verdict) });
         }
     }
     let told = records.iter().filter(|record| record.entry.rollout.as_ref() == Some(rollout));
@@ -75,7 +76,7 @@ pub fn replay(records: &[Record], rollout: &RolloutId, batches: &[Batch], other:
         count += 1;
         let from = usize::try_from(named.last.saturating_sub(1)).unwrap_or(usize::MAX);
         let after = all.iter().skip(from).take(1 + AHEAD).flatten();
-        same += usize::from(after.into_iter().any(|found| *found == **verdict));
+        same += usize::from(after.into_iter().any(|found| **found == **verdict));
     }
     Some(Replay { verdicts, told: count, same })
 }

@@ -16,6 +16,7 @@ use davy_judge::{
     guard::{Finding, Order, Row, Side},
     ramp::Risk,
 };
+use std::sync::Arc;
 
 /// Any inputs at any times: never a panic; what is decided folds, and comes out of JSON as it went in; the laws that need no world
 /// to hold.
@@ -200,9 +201,17 @@ fn seen(choices: &mut Choices<'_>, state: &State) -> Look {
     let unseen = odd & 128 > 0;
     let which = if unseen { choices.byte() % 3 } else { 3 };
     Look {
-        instances: if which == 0 || which == 2 { Sight::Unseen { why: why() } } else { Sight::Seen(instances) },
-        router: if which == 1 || which == 2 { Sight::Unseen { why: why() } } else { Sight::Seen(serving) },
-        verdict,
+        instances: if which == 0 || which == 2 {
+            Sight::Unseen { why: why() }
+        } else {
+            Sight::Seen(Arc::new(instances))
+        },
+        router: if which == 1 || which == 2 {
+            Sight::Unseen { why: why() }
+        } else {
+            Sight::Seen(serving.map(Arc::new))
+        },
+        verdict: verdict.map(Arc::new),
         batches: None,
         traffic,
     }

@@ -113,7 +113,7 @@ pub(crate) fn story(record: &Record, own: &[Record]) -> Option<Story> {
         by: request.by.clone(),
         why: shortened(why),
         numbers,
-        request: request.clone(),
+        request: Request::clone(request),
     })
 }
 

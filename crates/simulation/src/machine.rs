@@ -17,7 +17,10 @@ use davy_core::{
     },
 };
 use davy_judge::{Counts, Details, InvalidPolicy, Judge, Latencies, Pair, Verdict};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 const SECOND: Millis = Millis::seconds(1);
 /// While a rollout waits for a person the machine has nothing to do but to count the pause, and looks this seldom.
@@ -267,9 +270,9 @@ impl Pilot for Machine {
         }
         let verdict = on_trial.then(|| self.judge.verdict());
         self.decide(Input::Look(Box::new(Look {
-            instances: Sight::Seen(self.instances.clone()),
-            router: Sight::Seen(self.serving.clone()),
-            verdict,
+            instances: Sight::Seen(Arc::new(self.instances.clone())),
+            router: Sight::Seen(self.serving.clone().map(Arc::new)),
+            verdict: verdict.map(Arc::new),
             batches: None,
             traffic: self.traffic,
         })));

@@ -73,7 +73,7 @@ impl Decision<'_> {
         if let Some(queued) = &self.state.queued {
             self.push(Event::RolloutDropped { rollout: queued.rollout.clone(), by: request.rollout.clone() });
         }
-        self.push(Event::RolloutQueued { request: request.clone() });
+        self.push(Event::RolloutQueued { request: Box::new(request.clone()) });
         if forward {
             self.end(Cause::Superseded { by: request.rollout.clone() });
         } else if baking {
@@ -106,7 +106,7 @@ impl Decision<'_> {
         if let Some(queued) = &self.state.queued {
             self.push(Event::RolloutDropped { rollout: queued.rollout.clone(), by: request.rollout.clone() });
         }
-        self.push(Event::RolloutQueued { request: request.clone() });
+        self.push(Event::RolloutQueued { request: Box::new(request.clone()) });
         if baking {
             self.push(Event::BakeEnded);
         }
@@ -117,10 +117,10 @@ impl Decision<'_> {
         if request.kind == RequestKind::Remove {
             // What serves now, whatever served when it was asked.
             request.release = self.state.stable.clone().unwrap_or(request.release);
-            return self.push(Event::RolloutRequested { request });
+            return self.push(Event::RolloutRequested { request: Box::new(request) });
         }
         let release = request.release.id.clone();
-        self.push(Event::RolloutRequested { request });
+        self.push(Event::RolloutRequested { request: Box::new(request) });
         let first = self.state.rollout.as_ref().map(|rollout| rollout.current().clone());
         let room = |stable| self.state.stable.as_ref().is_none_or(|old| old.replicas() <= stable);
         if let Some(step) = first.filter(|step| step.canary > 0 && room(step.stable)) {
@@ -132,12 +132,12 @@ impl Decision<'_> {
         let serves = self.state.stable.as_ref().is_some_and(|stable| stable.id == request.release.id);
         if request.kind == RequestKind::Remove && self.state.stable.is_none() {
             let rollout = request.rollout.clone();
-            self.push(Event::RolloutRequested { request });
+            self.push(Event::RolloutRequested { request: Box::new(request) });
             let (why, cause) = ("nothing serves any more".to_owned(), Some(CauseKind::Person));
             self.push(Event::RolloutFinished { rollout, outcome: Outcome::Removed, why, cause });
         } else if serves && request.kind != RequestKind::Remove {
             let rollout = request.rollout.clone();
-            self.push(Event::RolloutRequested { request });
+            self.push(Event::RolloutRequested { request: Box::new(request) });
             let why = "the release serves already".to_owned();
             self.push(Event::RolloutFinished { rollout, outcome: Outcome::Promoted, why, cause: None });
         } else {

@@ -194,12 +194,13 @@ pub enum Event {
     /// A rollout begins.
     RolloutRequested {
         /// What was asked.
-        request: Request,
+        // Most other events are far smaller.
+        request: Box<Request>,
     },
     /// A rollout waits for the one under way to be put back.
     RolloutQueued {
         /// What was asked.
-        request: Request,
+        request: Box<Request>,
     },
     /// A rollout that waited is replaced by a newer one before it began.
     RolloutDropped {

@@ -25,7 +25,7 @@ impl State {
         }
         match event {
             Event::RolloutRequested { request } => self.begin(at, request),
-            Event::RolloutQueued { request } => self.queued = Some(request.clone()),
+            Event::RolloutQueued { request } => self.queued = Some(Request::clone(request)),
             Event::RolloutDropped { rollout, .. } => {
                 self.queued.take_if(|request| request.rollout == *rollout);
             }

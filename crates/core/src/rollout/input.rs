@@ -2,6 +2,7 @@
 
 use super::{Cause, Outcome, Request};
 use crate::{Actor, Generation, Instance, Millis, RolloutId, Serving, Timestamp};
+use std::sync::Arc;
 
 /// One thing to decide on.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,15 +68,15 @@ pub enum Command {
     },
 }
 
-/// Everything that was observed at one moment.
+/// Everything that was observed at one moment; shared with whoever shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// Every instance of the service.
-    pub instances: Sight<Vec<Instance>>,
+    pub instances: Sight<Arc<Vec<Instance>>>,
     /// What the router serves.
-    pub router: Sight<Option<Serving>>,
+    pub router: Sight<Option<Arc<Serving>>>,
     /// The judge's verdict, while there is a trial.
-    pub verdict: Option<davy_judge::Verdict>,
+    pub verdict: Option<Arc<davy_judge::Verdict>>,
     /// The stored evidence it rests on.
     pub batches: Option<super::Batches>,
     /// What was seen of the traffic of the present generation.
@@ -85,7 +86,8 @@ pub struct Look {
 impl Look {
     /// A verdict's words with names in them instead of numbers.
     pub(super) fn told(&self, analysis: &crate::Analysis, verdict: &davy_judge::Verdict) -> String {
-        analysis.told(verdict, self.instances.seen().into_iter().flatten().map(|instance| &instance.id))
+        let instances = self.instances.seen().into_iter().flat_map(|instances| instances.iter());
+        analysis.told(verdict, instances.map(|instance| &instance.id))
     }
 }
 

@@ -170,7 +170,7 @@ impl Decision<'_> {
         if pending(|effect| matches!(effect, Effect::Route { .. } | Effect::Run { .. })) {
             return;
         }
-        let step = wave(rollout, look.instances.seen().map_or(&[], Vec::as_slice));
+        let step = wave(rollout, look.instances.seen().map_or(&[], |instances| instances.as_slice()));
         let canary = match step.stable {
             // The new ones that are there carry all of it.
             0 => Weight::ALL,

@@ -5,7 +5,7 @@ use super::{
     instances::{of, running},
 };
 use crate::{FallbackCause, Generation, Health, Millis, Mode, Serving, Timestamp};
-use davy_judge::Kind;
+use davy_judge::{Kind, Verdict};
 use std::borrow::Cow;
 
 /// A crash loop is a failed release after so many restarts of its instances.
@@ -195,7 +195,10 @@ impl Decision<'_> {
         }
         let harm = (verdict.kind == Kind::Harmful).then(|| look.told(&rollout.request.policy.analysis, verdict));
         if rollout.verdict != Some((verdict.kind, verdict.weight)) {
-            self.push(Event::VerdictReached { verdict: Box::new(verdict.clone()), batches: look.batches.clone() });
+            self.push(Event::VerdictReached {
+                verdict: Box::new(Verdict::clone(verdict)),
+                batches: look.batches.clone(),
+            });
         }
         if let Some(why) = harm {
             self.end(Cause::Judge { why });

@@ -53,7 +53,7 @@ impl Decision<'_> {
         }
         // A verdict is about one epoch; blindness is about all.
         let about = |verdict: &&Verdict| verdict.epoch == generation.0 || verdict.kind == Kind::Blind;
-        let kind = look.verdict.as_ref().filter(about).map(|verdict| verdict.kind);
+        let kind = look.verdict.as_deref().filter(about).map(|verdict| verdict.kind);
         let step = rollout.current();
         let held = self.passed(since, step.hold);
         let back = rollout.request.kind == RequestKind::Rollback;

@@ -119,7 +119,8 @@ pub(crate) fn decided(node: &Node, input: &Input, events: &[Event]) -> Result<Op
                 {
                     law(*count >= rollout.current().stable, "no more of the old release ends than its step says")?;
                     let new = &rollout.request.release.id;
-                    let seen = look.and_then(|look| look.instances.seen()).map_or(&[][..], Vec::as_slice);
+                    let seen =
+                        look.and_then(|look| look.instances.seen()).map_or(&[][..], |instances| instances.as_slice());
                     let healthy = seen.iter().filter(|one| one.release == *new && one.health.is_healthy()).count();
                     let wave = rollout.plan.iter().position(|step| step.stable <= *count).unwrap_or_default();
                     let there = wave == 0 || healthy >= rollout.plan[wave - 1].canary as usize;

@@ -6,7 +6,7 @@ use davy_core::{
     rollout::{Input, Look, Phase, Rollout, Sight, Traffic},
 };
 use davy_judge::{Counts, Judge, Kind, Standing, Verdict, Window, ramp::Risk};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What is observed at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +91,9 @@ fn judged() -> &'static Verdict {
 pub(crate) struct Scene {
     input: Input,
     /// What the present look does not show.
-    instances: Vec<Instance>,
-    serving: Option<Serving>,
-    verdict: Option<Verdict>,
+    instances: Arc<Vec<Instance>>,
+    serving: Option<Arc<Serving>>,
+    verdict: Option<Arc<Verdict>>,
 }
 
 impl Scene {
@@ -133,13 +133,13 @@ impl Node {
     /// What there is to be seen.
     pub(crate) fn scene(&self) -> Scene {
         let look = Look {
-            instances: Sight::Seen(self.instances()),
-            router: Sight::Seen(self.serving()),
-            verdict: self.state.rollout.as_ref().map(|_| judged().clone()),
+            instances: Sight::Seen(Arc::new(self.instances())),
+            router: Sight::Seen(self.serving().map(Arc::new)),
+            verdict: self.state.rollout.as_ref().map(|_| Arc::new(judged().clone())),
             batches: None,
             traffic: Traffic::default(),
         };
-        Scene { input: Input::Look(Box::new(look)), instances: Vec::new(), serving: None, verdict: None }
+        Scene { input: Input::Look(Box::new(look)), instances: Arc::default(), serving: None, verdict: None }
     }
 
     /// Makes a look, in which all is to be seen, show what is seen.
@@ -149,7 +149,7 @@ impl Node {
             return;
         };
         let trial = self.state.rollout.as_ref().filter(|rollout| !rollout.promoted);
-        for (at, instance) in instances.iter_mut().enumerate() {
+        for (at, instance) in Arc::make_mut(instances).iter_mut().enumerate() {
             let ill = match seen.health {
                 Healthy::But(one, ill) => (one == at).then_some(ill),
                 Healthy::Canary(ill) => {
@@ -164,7 +164,7 @@ impl Node {
             };
             instance.restarts = if ill == Some(Ill::Crashing) { 3 } else { 0 };
         }
-        if let Some(serving) = serving {
+        if let Some(serving) = serving.as_mut().map(Arc::make_mut) {
             serving.in_flight.clear();
             if seen.busy {
                 serving.in_flight.extend(instances.iter().map(|instance| davy_core::InFlight {
@@ -188,7 +188,7 @@ impl Node {
             _ => (Some(600), Millis(0)),
         };
         *traffic = Traffic { generation: of, canary, stable, mirrored: 0, matched: 0, last_minute, idle };
-        let (Some(verdict), Some(rollout)) = (verdict, &self.state.rollout) else { return };
+        let (Some(verdict), Some(rollout)) = (verdict.as_mut().map(Arc::make_mut), &self.state.rollout) else { return };
         verdict.kind = match seen.judged {
             Judged::Harmful => Kind::Harmful,
             Judged::Safe | Judged::Amber | Judged::Stale | Judged::Stay => Kind::Safe,

@@ -6,6 +6,7 @@ use davy_core::{
     rollout::{Cause, Command, Event, Input, PauseReason, Phase, Refusal, Rollout, Sight, Split, State, step},
 };
 use davy_judge::Kind;
+use std::sync::Arc;
 
 type Decided = Result<Vec<Event>, Refusal>;
 
@@ -28,20 +29,21 @@ fn but(state: &State, at: Timestamp, input: &Input, change: impl FnOnce(&mut Vec
 fn silence_is_proof(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
         let silent = |kind| matches!(kind, Kind::Blind | Kind::NoTraffic);
-        look.verdict.iter_mut().filter(|verdict| silent(verdict.kind)).for_each(|verdict| verdict.kind = Kind::Safe);
+        let verdict = look.verdict.iter_mut().filter(|verdict| silent(verdict.kind));
+        verdict.for_each(|verdict| Arc::make_mut(verdict).kind = Kind::Safe);
     })
 }
 
 fn time_is_proof(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
         let undecided = look.verdict.iter_mut().filter(|verdict| verdict.kind == Kind::Undecided);
-        undecided.for_each(|verdict| verdict.kind = Kind::Safe);
+        undecided.for_each(|verdict| Arc::make_mut(verdict).kind = Kind::Safe);
     })
 }
 
 fn old_verdicts_count(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
-        look.verdict.iter_mut().for_each(|verdict| verdict.epoch = state.routed.0);
+        look.verdict.iter_mut().for_each(|verdict| Arc::make_mut(verdict).epoch = state.routed.0);
     })
 }
 
@@ -59,7 +61,8 @@ fn harm_is_ignored(state: &State, at: Timestamp, input: &Input) -> Decided {
 fn all_are_healthy(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
         if let Sight::Seen(instances) = &mut look.instances {
-            instances.iter_mut().for_each(|instance| instance.health = davy_core::Health::Healthy);
+            let healthy = |instance: &mut davy_core::Instance| instance.health = davy_core::Health::Healthy;
+            Arc::make_mut(instances).iter_mut().for_each(healthy);
         }
     })
 }
@@ -136,7 +139,7 @@ fn generations_stand_still(state: &State, at: Timestamp, input: &Input) -> Decid
 
 fn two_rollouts_at_once(state: &State, at: Timestamp, input: &Input) -> Decided {
     if let (Input::Command(Command::Request(request)), Some(_)) = (input, &state.rollout) {
-        return Ok(vec![Event::RolloutRequested { request: request.clone() }]);
+        return Ok(vec![Event::RolloutRequested { request: Box::new(request.clone()) }]);
     }
     step(state, at, input)
 }
@@ -165,7 +168,7 @@ fn what_is_put_back_rises(state: &State, at: Timestamp, input: &Input) -> Decide
 fn a_lapse_goes_unnoticed(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
         if let Sight::Seen(Some(serving)) = &mut look.router {
-            serving.mode = davy_core::Mode::Split;
+            Arc::make_mut(serving).mode = davy_core::Mode::Split;
         }
     })
 }
@@ -215,7 +218,7 @@ fn what_nobody_uses_goes_unconfirmed(state: &State, at: Timestamp, input: &Input
 fn a_cut_goes_unnoticed(state: &State, at: Timestamp, input: &Input) -> Decided {
     told(state, at, input, |look| {
         if let Sight::Seen(Some(serving)) = &mut look.router {
-            serving.cut = None;
+            Arc::make_mut(serving).cut = None;
         }
     })
 }

@@ -105,7 +105,11 @@ pub(crate) fn release(number: u32, replicas: u32) -> Release {
         health: HealthCheck { path: None, grace: Millis(2 * TICK.0), interval: TICK },
         route: Route { host: None, path: "/".to_owned() },
     };
-    Release { id: ReleaseId::new(format!("v{number}")), digest: Digest::new(format!("sha256:{number}")), workload }
+    Release {
+        id: ReleaseId::new(format!("v{number}")),
+        digest: Digest::new(format!("sha256:{number}")),
+        workload: workload.into(),
+    }
 }
 
 /// What a guard finds in a canary that fails everything.
@@ -293,9 +297,9 @@ impl Node {
         self.state = state.map_or_else(|| self.state.clone(), Rc::new);
         for effect in events.iter().filter_map(Effect::of) {
             let snapshot = match (&effect, look) {
-                (Effect::Route { generation, split }, Some(look)) => {
-                    self.snapshot(*generation, split, look.instances.seen().map_or(&[], Vec::as_slice)).map(Rc::new)
-                }
+                (Effect::Route { generation, split }, Some(look)) => self
+                    .snapshot(*generation, split, look.instances.seen().map_or(&[], |instances| instances.as_slice()))
+                    .map(Rc::new),
                 (Effect::Route { generation, split }, None) => {
                     self.snapshot(*generation, split, &self.instances()).map(Rc::new)
                 }

@@ -14,7 +14,7 @@ use davy_judge::{
     guard::{Finding, Guard, Row, Side},
     ramp::Risk,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) fn key() -> ServiceKey {
     ServiceKey {
@@ -357,14 +357,14 @@ impl World {
         });
         Input::Look(Box::new(Look {
             instances: match self.reachable {
-                true => Sight::Seen(self.instances.clone()),
+                true => Sight::Seen(Arc::new(self.instances.clone())),
                 false => Sight::Unseen { why: unseen() },
             },
             router: match self.reachable {
-                true => Sight::Seen(self.serving.clone()),
+                true => Sight::Seen(self.serving.clone().map(Arc::new)),
                 false => Sight::Unseen { why: unseen() },
             },
-            verdict,
+            verdict: verdict.map(Arc::new),
             batches: None,
             traffic,
         }))

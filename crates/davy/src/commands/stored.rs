@@ -38,7 +38,7 @@ pub(crate) async fn find(data: Option<&Path>, rollout: Option<String>) -> Result
         if let Some((at, request)) = requested
             && found.as_ref().is_none_or(|(latest, ..)| at > *latest)
         {
-            found = Some((at, request, records));
+            found = Some((at, *request, records));
         }
     }
     let Some((_, request, records)) = found else {

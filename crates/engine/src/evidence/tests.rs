@@ -8,6 +8,7 @@ use davy_core::{
     rollout::{Event, Request, RequestKind, State},
 };
 use davy_judge::{Kind, Verdict};
+use std::sync::Arc;
 
 const BEGAN: Timestamp = Timestamp(1_000_000);
 
@@ -40,7 +41,7 @@ fn collector() -> Collector {
     let by = Actor::new("mira");
     let request = Request { rollout: RolloutId::new("r"), release: release(), policy, by, kind: RequestKind::Deploy };
     let mut state = State::default();
-    state.apply(BEGAN, &Event::RolloutRequested { request });
+    state.apply(BEGAN, &Event::RolloutRequested { request: Box::new(request) });
     Collector::new(state.rollout.as_ref().expect("a rollout"))
 }
 
@@ -97,7 +98,7 @@ impl Router {
         for batch in self.collector.take(serde_json::from_str(&text).expect("a window"), window.to) {
             self.collector.feed(&batch);
         }
-        self.collector.verdict().expect("a verdict")
+        Arc::unwrap_or_clone(self.collector.verdict().expect("a verdict"))
     }
 
     fn go_on(&mut self, windows: u64) -> Verdict {
@@ -226,7 +227,7 @@ fn a_router_whose_clock_is_another_is_judged_by_its_own() {
 #[test]
 fn what_ends_after_its_epoch_is_counted_and_no_evidence() {
     let mut router = Router::safe();
-    let before = router.collector.verdict().expect("a verdict").evidence;
+    let before = router.collector.verdict().expect("a verdict").evidence.clone();
     router.generation = 6;
     router.go_on(5);
     let mut late = router.window();

@@ -40,7 +40,7 @@ impl Reconciler {
             self.readings = None;
         }
         self.windows = Some(self.ports.telemetry.windows(&self.key, collector.cursor()));
-        self.collector = Some(collector);
+        self.collector = Some(Box::new(collector));
         self.listening_since = now();
     }
 
@@ -66,7 +66,7 @@ impl Reconciler {
             self.unstored.push_back(batch);
         }
         self.store();
-        if forward && collector_is_harmful(self.collector.as_ref()) {
+        if forward && collector_is_harmful(self.collector.as_deref()) {
             // The one exception: traffic first, the journal after.
             self.harmed.get_or_insert_with(now);
             tokio::time::timeout(ROUTE, self.ports.router.revert(&self.key)).await.ok();

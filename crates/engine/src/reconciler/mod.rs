@@ -136,7 +136,8 @@ pub(crate) struct Reconciler {
     writing: Option<Writing>,
     /// Why nothing can be appended, while nothing can.
     unwritten: Trouble,
-    collector: Option<Collector>,
+    /// While nothing is under way there is none, and it is large.
+    collector: Option<Box<Collector>>,
     windows: Option<Streamed<'static, Result<Window, Error>>>,
     readings: Option<Streamed<'static, Reading>>,
     listening_since: Timestamp,
@@ -154,8 +155,8 @@ pub(crate) struct Reconciler {
     reporting: Option<JoinHandle<()>>,
     /// Whose turn it is, of all services.
     reports: Arc<Semaphore>,
-    instances: Sight<Vec<Instance>>,
-    router: Sight<Option<Serving>>,
+    instances: Sight<Arc<Vec<Instance>>>,
+    router: Sight<Option<Arc<Serving>>>,
     renewed: Option<tokio::time::Instant>,
     busy: Busy,
     /// When harm was found, until it is written.
@@ -321,12 +322,12 @@ impl Reconciler {
         if reverting || self.writing.is_some() || !self.turns.is_empty() {
             return self.publish();
         }
-        let verdict = self.collector.as_ref().and_then(Collector::verdict);
+        let verdict = self.collector.as_deref().and_then(Collector::verdict);
         let stored = self.unstored.is_empty();
         let verdict = verdict.filter(|verdict| stored || verdict.kind == Kind::Harmful);
         let traffic =
             self.collector.as_ref().map(|collector| collector.traffic(self.state.routed, now())).unwrap_or_default();
-        let batches = self.batches(verdict.as_ref());
+        let batches = self.batches(verdict.as_deref());
         let look = Look { instances: self.instances.clone(), router: self.router.clone(), verdict, batches, traffic };
         self.turns.push_back(Turn::new(Input::Look(Box::new(look)), davy(), Then::Nothing));
     }
@@ -353,16 +354,18 @@ impl Reconciler {
         if renew {
             self.renewed = serving.is_ok().then(tokio::time::Instant::now);
         }
-        self.instances = sight(instances);
-        self.router = match (renew, serving) {
+        let mut serving = match serving {
             // A refused renewal says that the router holds something else: look at what.
-            (true, Err(error)) if error.retry == Retry::Never => {
-                sight(bounded(LOOK, "look at the router", router.observe(&key)).await)
+            Err(error) if renew && error.retry == Retry::Never => {
+                bounded(LOOK, "look at the router", router.observe(&key)).await
             }
-            (_, serving) => sight(serving),
+            serving => serving,
         };
-        let counted = self.router.seen().and_then(|serving| serving.as_ref()?.counted);
+        // What it counts goes into the rate: alone it is no change.
+        let counted = serving.as_mut().ok().and_then(|serving| serving.as_mut()?.counted.take());
         counted.into_iter().for_each(|counted| self.busy.count(now(), counted));
+        see(&mut self.instances, instances.map(Arc::new));
+        see(&mut self.router, serving.map(|serving| serving.map(Arc::new)));
     }
 }
 
@@ -390,9 +393,13 @@ fn unseen_yet<T>() -> Sight<T> {
     Sight::Unseen { why: "not looked at yet".to_owned() }
 }
 
-fn sight<T>(seen: Result<T, Error>) -> Sight<T> {
-    match seen {
+/// Takes what is seen now; what is as it was stays the same, so that nobody has to compare it again.
+fn see<T: PartialEq>(known: &mut Sight<T>, seen: Result<T, Error>) {
+    let seen = match seen {
         Ok(value) => Sight::Seen(value),
         Err(error) => Sight::Unseen { why: error.to_string() },
+    };
+    if *known != seen {
+        *known = seen;
     }
 }

@@ -21,13 +21,13 @@ pub struct Live {
     /// Where it stands.
     pub state: Arc<State>,
     /// The instances last seen.
-    pub instances: Vec<Instance>,
+    pub instances: Arc<Vec<Instance>>,
     /// What the router serves, when it could be asked.
-    pub serving: Option<Serving>,
+    pub serving: Option<Arc<Serving>>,
     /// Why the router could not be asked.
     pub unseen: Option<String>,
     /// The verdict now, on trial.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Arc<Verdict>>,
     /// The canary's observed share in the present epoch, with the requests it rests on.
     pub observed: Option<(Weight, u64)>,
     /// What was seen of canary and stable in the rollout, and of the canary aside: matched requests and copies.
@@ -48,7 +48,7 @@ impl Live {
         Self {
             key,
             state: Arc::new(state),
-            instances: Vec::new(),
+            instances: Arc::default(),
             serving: None,
             unseen: Some("not looked at yet".to_owned()),
             verdict: None,
@@ -60,6 +60,22 @@ impl Live {
             sequence,
         }
     }
+
+    /// Whether both show the same. What they share is not compared: nobody changes it.
+    fn is(&self, other: &Self) -> bool {
+        let Self { key, state, instances, serving, unseen, verdict, observed, seen, metrics, traffic, stuck, sequence } =
+            self;
+        same(Some(state), Some(&other.state))
+            && same(Some(instances), Some(&other.instances))
+            && same(serving.as_ref(), other.serving.as_ref())
+            && same(verdict.as_ref(), other.verdict.as_ref())
+            && (key, unseen, observed, seen) == (&other.key, &other.unseen, &other.observed, &other.seen)
+            && (metrics, traffic, stuck, sequence) == (&other.metrics, &other.traffic, &other.stuck, &other.sequence)
+    }
+}
+
+fn same<T: PartialEq>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr) || one == other
 }
 
 impl Reconciler {
@@ -70,23 +86,21 @@ impl Reconciler {
         let on_trial = self.state.rollout.as_ref().is_some_and(|rollout| {
             matches!(rollout.phase, Phase::Holding { .. } | Phase::Shifting { .. } | Phase::Baking { .. })
         });
-        // What it counts goes into the rate: alone it is no change.
-        let serving = self.router.seen().cloned().flatten().map(|serving| Serving { counted: None, ..serving });
         Live {
             key: self.key.clone(),
             state: self.state.clone(),
             instances: self.instances.seen().cloned().unwrap_or_default(),
-            serving,
+            serving: self.router.seen().cloned().flatten(),
             unseen: match &self.router {
                 Sight::Unseen { why } => Some(why.clone()),
                 Sight::Seen(_) => None,
             },
-            verdict: self.collector.as_ref().and_then(Collector::verdict),
+            verdict: self.collector.as_deref().and_then(Collector::verdict),
             observed: routed
                 .filter(|(_, all)| on_trial && *all > 0)
                 .map(|(canary, all)| (Weight::share(canary, all), all)),
-            seen: self.collector.as_ref().map(Collector::seen).unwrap_or_default(),
-            metrics: self.collector.as_ref().map(Collector::metrics).unwrap_or_default(),
+            seen: self.collector.as_deref().map(Collector::seen).unwrap_or_default(),
+            metrics: self.collector.as_deref().map(Collector::metrics).unwrap_or_default(),
             traffic: self.busy.rate(),
             stuck: self.unwritten.why().or_else(|| self.unkept.why()),
             sequence: self.sequence,
@@ -97,7 +111,7 @@ impl Reconciler {
         let live = self.seen();
         // Whoever watches is woken only by what is new.
         self.live.send_if_modified(|shown| {
-            let is_new = *shown != live;
+            let is_new = !shown.is(&live);
             if is_new {
                 *shown = live;
             }

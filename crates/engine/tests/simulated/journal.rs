@@ -5,7 +5,7 @@ use davy_ports::{Batch, Boxed, Broken, Entry, Journal, JournalError, Record, Str
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,9 +16,9 @@ pub(crate) struct Memory(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     records: Vec<Record>,
-    streams: BTreeMap<ServiceKey, Vec<usize>>,
-    rollouts: BTreeMap<RolloutId, Vec<usize>>,
-    evidence: BTreeMap<RolloutId, BTreeMap<u64, Batch>>,
+    streams: HashMap<ServiceKey, Vec<usize>>,
+    rollouts: HashMap<RolloutId, Vec<usize>>,
+    evidence: HashMap<RolloutId, BTreeMap<u64, Batch>>,
     /// So many events were read by who reads those of all streams.
     read_of_all: usize,
     /// So many read evidence now, and so many at most did at once.
@@ -165,7 +165,11 @@ impl Journal for Memory {
     }
 
     fn streams(&self) -> Boxed<'_, Result<Vec<ServiceKey>, JournalError>> {
-        Box::pin(async move { Ok(self.kept().streams.keys().cloned().collect()) })
+        Box::pin(async move {
+            let mut streams: Vec<ServiceKey> = self.kept().streams.keys().cloned().collect();
+            streams.sort();
+            Ok(streams)
+        })
     }
 
     fn store<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Result<(), JournalError>> {

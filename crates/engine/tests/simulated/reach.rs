@@ -11,7 +11,7 @@ use davy_ports::{
 };
 use futures_util::{TryStreamExt as _, stream};
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -33,14 +33,14 @@ pub(crate) struct World {
 
 pub(crate) struct Inner {
     pub(crate) dice: fastrand::Rng,
-    pub(crate) sites: BTreeMap<ServiceKey, Site>,
+    pub(crate) sites: HashMap<ServiceKey, Site>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self {
             journal: Memory::default(),
-            inner: Mutex::new(Inner { dice: fastrand::Rng::with_seed(seed), sites: BTreeMap::new() }),
+            inner: Mutex::new(Inner { dice: fastrand::Rng::with_seed(seed), sites: HashMap::new() }),
             trouble: AtomicU32::new(0),
             faults: AtomicU32::new(0),
             answering: tokio::sync::Mutex::default(),
@@ -54,7 +54,10 @@ impl World {
     /// What is there of a service.
     pub(crate) fn site<T>(&self, key: &ServiceKey, look: impl FnOnce(&mut Site, &mut fastrand::Rng) -> T) -> T {
         let Inner { dice, sites } = &mut *self.inner();
-        look(sites.entry(key.clone()).or_insert_with(|| Site::new(key, RATE, now())), dice)
+        match sites.get_mut(key) {
+            Some(site) => look(site, dice),
+            None => look(sites.entry(key.clone()).or_insert_with(|| Site::new(key, RATE, now())), dice),
+        }
     }
 
     fn draw(&self) -> Fault {

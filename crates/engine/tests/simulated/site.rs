@@ -345,6 +345,7 @@ impl Site {
             Some(cursor) => window.boot != cursor.boot || window.sequence > cursor.sequence,
             None => true,
         };
-        self.windows.iter().find(new).cloned()
+        // Who is up to date is not shown all the others first.
+        self.windows.iter().rev().take_while(new).last().cloned()
     }
 }

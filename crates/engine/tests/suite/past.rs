@@ -76,13 +76,13 @@ impl Histories {
             let request = own.queued.take().unwrap_or_else(|| self.request(service));
             self.expected.get_mut(request.rollout.as_str()).unwrap().0 = own.serves;
             own.current = Some((request.rollout.clone(), false));
-            return (own, Some(request.rollout.clone()), Event::RolloutRequested { request });
+            return (own, Some(request.rollout.clone()), Event::RolloutRequested { request: Box::new(request) });
         };
         match self.dice.u32(0..8) {
             0 if own.queued.is_none() => {
                 let request = self.request(service);
                 own.queued = Some(request.clone());
-                (own, Some(request.rollout.clone()), Event::RolloutQueued { request })
+                (own, Some(request.rollout.clone()), Event::RolloutQueued { request: Box::new(request) })
             }
             1 if own.queued.is_some() => {
                 let dropped = own.queued.take().unwrap().rollout;

@@ -17,7 +17,7 @@ use davy_judge::{
     guard::{Guard, Row, Side},
 };
 use davy_ports::{Batch, Entry, Journal, Record};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tempfile::TempDir;
 
 /// 2026-11-21T08:00:00Z.
@@ -187,9 +187,9 @@ impl World {
         let verdict = trial.map(|trial| trial.judge.verdict());
         let told = known == verdict.as_ref().map(|new| (new.kind, new.weight));
         let look = Look {
-            instances: Sight::Seen(self.running.clone()),
-            router: Sight::Seen(self.serving.clone()),
-            verdict,
+            instances: Sight::Seen(Arc::new(self.running.clone())),
+            router: Sight::Seen(self.serving.clone().map(Arc::new)),
+            verdict: verdict.map(Arc::new),
             batches: trial.filter(|_| !told).and_then(|trial| trial.digest.batches()),
             traffic: trial.map(|trial| trial.traffic).unwrap_or_default(),
         };

@@ -65,7 +65,9 @@ impl World {
         let policy = Policy { notify: urls.iter().map(channel).collect(), ..Policy::default() };
         let release = Release::new(&self.key, Digest::new("sha256:1"), workload);
         let (rollout, by) = (RolloutId::new("r1"), Actor::new("lena"));
-        Event::RolloutRequested { request: Request { rollout, release, policy, by, kind: RequestKind::Deploy } }
+        Event::RolloutRequested {
+            request: Box::new(Request { rollout, release, policy, by, kind: RequestKind::Deploy }),
+        }
     }
 
     /// The messages that were given up, and why.

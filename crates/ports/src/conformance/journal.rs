@@ -287,7 +287,7 @@ async fn unreadable(journal: &impl Journal) {
     };
     // A number whose nearest neighbour is read by a careless parser.
     request.policy.analysis.alpha = 0.010_000_000_000_000_002;
-    let entry = |request| Entry { event: Event::RolloutRequested { request }, ..applied(1) };
+    let entry = |request| Entry { event: Event::RolloutRequested { request: Box::new(request) }, ..applied(1) };
     let good = entry(request.clone());
     journal.append(&key, 0, std::slice::from_ref(&good)).await.expect("numbers come back bit for bit");
     request.policy.analysis.alpha = f64::NAN;

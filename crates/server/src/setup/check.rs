@@ -59,7 +59,7 @@ pub(super) async fn target(
         return Ok(Target::At(own, own.to_string()));
     }
     let live = shared.engine.service(&deployment.key);
-    let instance = live.iter().flat_map(|live| &live.instances).find(|instance| instance.health.is_healthy());
+    let instance = live.iter().flat_map(|live| live.instances.iter()).find(|instance| instance.health.is_healthy());
     Ok(instance.map_or(Target::Nothing, |one| Target::At(one.address, format!("the instance {}", one.id))))
 }
 

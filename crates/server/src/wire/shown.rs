@@ -259,7 +259,7 @@ fn router(live: &Live) -> String {
 /// The verdict where there is anything to compare.
 fn verdict(live: &Live) -> Option<&davy_judge::Verdict> {
     let rollout = live.state.rollout.as_ref()?;
-    live.verdict.as_ref().filter(|_| !rollout.is_first() && rollout.request.kind == RequestKind::Deploy)
+    live.verdict.as_deref().filter(|_| !rollout.is_first() && rollout.request.kind == RequestKind::Deploy)
 }
 
 /// What a person has to do; none while nobody has to.
@@ -351,7 +351,7 @@ pub fn changes(before: Option<&davy_core::Release>, after: &davy_core::Release) 
 
 /// The settings of a release in the words of the file.
 fn settings(release: &davy_core::Release) -> BTreeMap<String, String> {
-    let davy_core::Workload { run, env, secrets, replicas, health, route } = &release.workload;
+    let davy_core::Workload { run, env, secrets, replicas, health, route } = &*release.workload;
     let mut all = BTreeMap::new();
     let mut tell = |key: &str, value: Option<String>| all.extend(value.map(|value| (key.to_owned(), value)));
     tell("artifact", Some(release.digest.to_string()));
