@@ -83,8 +83,8 @@ export class Davy {
   }
 
   /** Another one's token. */
-  async tokenFor(name, role) {
-    const told = await this.api("/api/tokens", { method: "POST", body: JSON.stringify({ name, role, environments: [] }), headers: { "content-type": "application/json" } });
+  async tokenFor(name, role, environments = []) {
+    const told = await this.api("/api/tokens", { method: "POST", body: JSON.stringify({ name, role, environments }), headers: { "content-type": "application/json" } });
     return told.token;
   }
 

@@ -112,6 +112,53 @@ test("without traffic it says so, and an abort says what it does and does it", a
   assert.deepEqual(complaints, []);
 });
 
+test("a start signed out, and all that a viewer can open, write nothing on the console", async (t) => {
+  const context = await browser.newContext({ viewport: WIDE });
+  t.after(() => context.close());
+  const { page, complaints } = await open(context);
+  const id = await davy.deploy("quiet", { version: "v2", steps: "10%, 100%" });
+  await until("it is judged", async () => (await davy.api(`/api/rollouts/${id}`)).verdict);
+  await davy.act(id, "abort");
+  await until("it is over", async () => (await davy.api(`/api/rollouts/${id}`)).state === "aborted");
+  for (const path of ["/", "/settings", `/rollouts/${id}`]) {
+    await page.goto(base + path);
+    await page.getByRole("heading", { name: "Sign in to Davy" }).waitFor();
+  }
+  await signIn(page, base, await davy.tokenFor("viktor", "viewer", ["production"]));
+  for (const path of ["/", "/history", "/settings", "/services/production/quiet", "/set-up", `/rollouts/${id}`]) {
+    await page.goto(base + path);
+    await page.locator("main h1").waitFor();
+    await page.waitForFunction(() => !/Reading|Connecting/.test(document.querySelector("body")?.textContent ?? "Reading"));
+  }
+  for (const name of ["Logs of both versions", "Report"]) await page.locator("summary", { hasText: name }).click();
+  await page.getByRole("button", { name: "Save as a file" }).waitFor();
+  await page.waitForFunction(() => document.querySelectorAll("[role=log]").length === 2);
+  await page.getByRole("slider").fill("1");
+  await page.getByText("As it was at").waitFor();
+  await page.goto(base);
+  await page.locator(".who summary").click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in to Davy" }).waitFor();
+  assert.deepEqual(complaints, []);
+});
+
+test("settings try what files name, and say what came of it", async (t) => {
+  const { page, complaints } = await visitor(t);
+  await page.goto(`${base}/settings`);
+  const pick = async (section, button) => {
+    await page.locator(section).getByLabel("Service").selectOption("production/good");
+    await page.locator(section).getByRole("button", { name: button }).click();
+  };
+  await pick("#notifications", "Send a test");
+  await page.getByText("production/good tells nobody").waitFor();
+  await pick("#metrics", "Ask it now");
+  await page.getByText("production/good reads no metrics of its own").waitFor();
+  await page.getByRole("button", { name: "Verify the audit" }).click();
+  await page.getByText(/It holds: \d+ events/).waitFor();
+  await sound(page, "settings, tried");
+  assert.deepEqual(complaints, []);
+});
+
 test("who may not act is told why, and the server refuses him, too", async (t) => {
   const { page, complaints } = await visitor(t, await davy.tokenFor("vera", "viewer"), { allowed: (text) => text.includes("403") });
   const id = await davy.deploy("quiet", { version: "v3", steps: "10%, 100%" });

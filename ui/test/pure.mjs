@@ -11,6 +11,7 @@ const { apart, band, seconds, ticks } = await from("chart");
 const { harm } = await from("harm");
 const { blocks } = await from("markdown");
 const { sum } = await from("history");
+const { chapters } = await from("why");
 
 const rollout = (more = {}) => ({
   id: "r", service: "logo", environment: "production", state: "holding", step: 1, steps: [100, 500, 2500, 10000],
@@ -134,4 +135,15 @@ test("the past in sum tells what was decided from what was not", () => {
   const told = sum(list);
   assert.deepEqual([told.promoted, told.back, told.rate], [1, 4, 0.2]);
   assert.deepEqual(told.causes, [{ cause: "the gateway's guard found harm", count: 2 }, { cause: "a person aborted", count: 1 }, { cause: "not written down", count: 1 }]);
+});
+
+test("decisions stand out, and what came of each is folded under it", () => {
+  const one = (sequence, what, why = null) => ({ sequence, at: sequence, what, why });
+  const told = chapters([
+    one(1, "it begins: a new release is to serve", "lena asked"), one(2, "neither harm nor safety is shown"), one(3, "step 1: 5 % of requests to the canary"), one(4, "the router refused the weight", "busy"),
+    one(5, "something new"), one(6, "all traffic is to go back to stable", "harm"), one(7, "all traffic is back on stable", "harm"), one(8, "it is over: rolled back", "harm"),
+  ]);
+  assert.deepEqual(told.map(({ decision, course }) => [decision.sequence, course.map(({ sequence }) => sequence)]), [[1, [2]], [3, [4]], [5, []], [6, [7, 8]]]);
+  assert.deepEqual(chapters([one(1, "step 1: 5 % of requests to the canary"), one(2, "all traffic is back on stable", "the guard cut it off"), one(3, "it is over: rolled back", "the guard cut it off")]).map(({ decision }) => decision.sequence), [1, 2]);
+  assert.deepEqual(chapters([one(1, "promoted: the new release serves"), one(2, "it is over: promoted", "the bake passed")]).length, 2);
 });

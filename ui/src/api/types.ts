@@ -29,6 +29,9 @@ export type Secret = Sent<Schemas["Secret"]>;
 export type Untold = Sent<Schemas["Untold"]>;
 export type Deed = Sent<Schemas["DeedRecord"]>;
 export type JournalRecord = Sent<Schemas["Record"]>;
+export type Tested = Sent<Schemas["Tested"]>;
+export type Verified = Sent<Schemas["Verified"]>;
+export type MetricsChecked = Sent<Schemas["MetricsChecked"]>;
 
 export type Session = Sent<Schemas["Session"]>;
 export type SignedIn = Sent<Schemas["SignedIn"]>;

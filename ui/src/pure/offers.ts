@@ -32,6 +32,11 @@ export function denied(asker: Asker, role: Role): string | null {
   return may(asker, role) ? null : `This needs ${ARTICLE[role]}. You are signed in as ${asker.name}, ${ARTICLE[asker.role]}.`;
 }
 
+/** Why somebody may not look at what is of no environment; nothing when he may. */
+export function bound(asker: { environments: readonly string[] }): string | null {
+  return asker.environments.length === 0 ? null : `This needs an account for every environment. Yours is for ${asker.environments.join(", ")}.`;
+}
+
 function neverNow(rollout: Rollout): string | null {
   if (rollout.state === "queued") return "It has not begun: it waits for the rollout before it.";
   return null;

@@ -73,7 +73,7 @@ export function pauseWords(why: PauseReason): string {
 export const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** The judge's sentence without the verdict that it begins with, where that stands above it. */
-export const unlabelled = (sentence: string): string => capital(sentence.replace(/(^|: )(?:safe|undecided|harmful|no traffic|blind): /i, "$1").replace(/\.;/g, ";"));
+export const unlabelled = (sentence: string): string => capital(sentence.replace(/(^|: )(?:safe|undecided|harmful|no traffic|blind): /i, "$1").replace(/\.;/g, ";").replace(/(\d) %/g, "$1\u00a0%"));
 
 /** `1234567` as `1,234,567`. */
 export function count(value: number): string {
