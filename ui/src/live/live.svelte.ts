@@ -1,6 +1,6 @@
 // What the page knows of the server, kept as it is there by the event stream.
 
-import { all } from "../api/client.ts";
+import { all, Problem } from "../api/client.ts";
 import { ROLLOUTS, SERVICES } from "../api/early.ts";
 import type { JournalRecord, Rollout, Service } from "../api/types.ts";
 import { called, isOver } from "../pure/words.ts";
@@ -10,6 +10,8 @@ import { Stream, type Frame, type Link } from "./stream.ts";
 const SAMPLES = 20;
 /** However much comes, the page changes only so often, in milliseconds: nobody reads faster, and each change is laid out and painted. */
 const PACE = 200;
+/** Until a server that could not be reached at first is tried again, in milliseconds. */
+const AGAIN = 1_000;
 
 export const serviceKey = (service: { environment: string; service: string }) => `${service.environment}/${service.service}`;
 
@@ -48,7 +50,13 @@ class Live {
     if (this.#ticking === 0) this.#ticking = window.setInterval(() => this.#tick(), 250);
     if (this.#stream) return;
     const after = await this.load();
-    if (after === null) return;
+    if (after === null) {
+      // A server that cannot be reached at first is a lost connection, too: it says so, and is tried again by itself.
+      if (!(this.trouble instanceof Problem) || this.trouble.status !== 0) return;
+      if (this.link.state !== "lost") this.link = { state: "lost", since: Date.now() };
+      setTimeout(() => void this.start(), AGAIN);
+      return;
+    }
     // What was read is drawn before what comes is listened to.
     if (document.visibilityState === "visible") requestAnimationFrame(() => setTimeout(() => this.#listen(after), 0));
     else this.#listen(after);
