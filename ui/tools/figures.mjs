@@ -32,15 +32,25 @@ try {
   await signIn(page, davy.url, davy.token);
   const slow = await context.newCDPSession(page);
 
-  // From the click on an address to a page that is drawn and answers, as on a machine of a quarter of the speed.
+  // From the click on an address to a page that is drawn and answers, as on a machine of a quarter of the speed. The page itself says
+  // when: a question from outside would cost it more than its own code.
+  const drawn = "usable after ";
+  await page.addInitScript((drawn) => {
+    const look = () => {
+      if (document.querySelector("#services, #evidence")?.getClientRects().length) {
+        requestAnimationFrame(() => setTimeout(() => console.debug(drawn + performance.now()), 0));
+      } else requestAnimationFrame(look);
+    };
+    look();
+  }, drawn);
   await slow.send("Emulation.setCPUThrottlingRate", { rate: 4 });
-  for (const [name, path, ready] of [["home", "/", "#services"], ["rollout", `/rollouts/${id}`, "#evidence"]]) {
+  for (const [name, path] of [["home", "/"], ["rollout", `/rollouts/${id}`]]) {
     const times = [];
-    for (let turn = 0; turn < 5; turn += 1) {
+    for (let turn = 0; turn < 7; turn += 1) {
       await page.goto("about:blank");
+      const said = page.waitForEvent("console", (message) => message.text().startsWith(drawn));
       await page.goto(davy.url + path, { waitUntil: "commit" });
-      await page.locator(ready).waitFor();
-      times.push(await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))));
+      times.push(Number((await said).text().slice(drawn.length)));
     }
     figure(`${name} can be used, CPU at a quarter`, median(times), 1000, "ms");
   }
