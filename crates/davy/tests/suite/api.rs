@@ -388,7 +388,8 @@ fn lists_come_in_pages_and_services_say_what_they_need() {
     let whole = ids(&whole.json());
     assert_eq!(whole.len(), 3);
     let pages = server.pages("/api/rollouts?limit=1&environment=production");
-    assert!(pages.iter().skip(1).all(|(address, _)| address.contains("environment=production")), "{pages:?}");
+    assert!(pages.len() > 1 && pages.iter().all(|(_, page)| page.as_array().is_some_and(|page| page.len() <= 1)));
+    assert!(pages.iter().all(|(address, _)| address.contains("environment=production")), "{pages:?}");
     let paged: Vec<String> = pages.iter().flat_map(|(_, page)| ids(page)).collect();
     assert_eq!(paged, whole, "the same, in the same order");
     // So do the events of a rollout that is over: nothing comes to them any more.
