@@ -223,6 +223,8 @@ async fn instead(path: &Path, rollout: &str, change: impl FnOnce(&mut Vec<u8>)) 
     let mut connection = raw(path).await;
     let row = sqlx::query("SELECT bytes FROM pack WHERE rollout = $1").bind(rollout).fetch_one(&mut connection).await;
     let before: Vec<u8> = row.unwrap().get(0);
+    // Dropped, it would end when it likes, and keep the next one out meanwhile.
+    connection.close().await.unwrap();
     let mut bytes = before.clone();
     change(&mut bytes);
     assert_ne!(bytes, before);
