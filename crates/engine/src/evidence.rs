@@ -425,6 +425,8 @@ impl Collector {
 #[derive(Debug, Default)]
 struct Minute {
     seconds: VecDeque<(u64, u64)>,
+    /// Of all these seconds.
+    sum: u128,
 }
 
 impl Minute {
@@ -433,10 +435,20 @@ impl Minute {
         let original = window.cells.iter().filter(|cell| cell.role != Role::Mirrored);
         let routed = original.fold(0_u64, |sum, cell| sum.saturating_add(cell.routed));
         match self.seconds.back_mut() {
-            Some((last, sum)) if *last >= second => *sum = sum.saturating_add(routed),
-            _ => self.seconds.push_back((second, routed)),
+            Some((last, sum)) if *last >= second => {
+                let more = sum.saturating_add(routed);
+                self.sum += u128::from(more - *sum);
+                *sum = more;
+            }
+            _ => {
+                self.sum += u128::from(routed);
+                self.seconds.push_back((second, routed));
+            }
         }
-        while self.seconds.front().is_some_and(|(first, _)| first + 60 < second) {
+        while let Some((first, routed)) = self.seconds.front().copied()
+            && first + 60 < second
+        {
+            self.sum -= u128::from(routed);
             self.seconds.pop_front();
         }
     }
@@ -444,7 +456,7 @@ impl Minute {
     /// Where less than a minute is known, as many as there would have been.
     fn requests(&self) -> Option<u64> {
         let (first, last) = (self.seconds.front()?.0, self.seconds.back()?.0);
-        let sum = self.seconds.iter().fold(0_u64, |sum, (_, routed)| sum.saturating_add(*routed));
+        let sum = u64::try_from(self.sum).unwrap_or(u64::MAX);
         Some(sum.saturating_mul(60) / (last - first + 1))
     }
 }

@@ -1,6 +1,6 @@
 //! Counts: where they come from, that they are stored before a step may rest on them, and that harm is acted on at once.
 
-use super::{BACKLOG, Reconciler, turns::ROUTE, write};
+use super::{BACKLOG, Beside, Reconciler, turns::ROUTE, write};
 use crate::{clock::now, evidence::Collector, store::BatchesDigest};
 use davy_core::{
     ServiceKey, Window,
@@ -16,7 +16,7 @@ impl Reconciler {
         self.forget_counts();
         let Some(rollout) = self.state.rollout_id().cloned() else { return };
         let recalled = write::recall(self.ports.journal.clone(), rollout.clone(), self.unkept.clone());
-        self.recalling = Some((rollout, tokio::spawn(recalled)));
+        self.recalling = Some((rollout, Beside::begin(recalled)));
     }
 
     pub(super) fn recalled(&mut self, batches: &[Batch]) {
@@ -80,7 +80,7 @@ impl Reconciler {
             && let Some(batch) = self.unstored.front()
         {
             let storing = write::store(self.ports.journal.clone(), batch.clone(), self.unkept.clone());
-            self.storing = Some(tokio::spawn(storing));
+            self.storing = Some(Beside::begin(storing));
         }
     }
 

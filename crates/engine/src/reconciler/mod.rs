@@ -4,6 +4,7 @@
 //! meanwhile counts are judged, the lease is renewed and traffic is put back if it must be. Whatever is to be decided waits
 //! its turn (`turns`).
 
+mod beside;
 mod listen;
 mod reports;
 mod show;
@@ -20,6 +21,7 @@ use crate::{
     past::{Known, Service},
     store::BatchesDigest,
 };
+use beside::Beside;
 use davy_core::{
     Actor, Instance, RolloutId, ServiceKey, Serving, Timestamp, Window,
     rollout::{Batches, Cause, Command, Input, Look, Refusal, Sight, State},
@@ -35,10 +37,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use turns::{Then, Turn, Writing};
 use write::Trouble;
 
@@ -142,22 +141,24 @@ pub(crate) struct Reconciler {
     readings: Option<Streamed<'static, Reading>>,
     listening_since: Timestamp,
     /// What is stored of a rollout, being read.
-    recalling: Option<(RolloutId, JoinHandle<Vec<Batch>>)>,
+    recalling: Option<(RolloutId, Beside<Vec<Batch>>)>,
     /// In the order of their numbers; the first one is being stored.
     unstored: VecDeque<Batch>,
-    storing: Option<JoinHandle<bool>>,
+    storing: Option<Beside<bool>>,
     /// Why evidence cannot be stored or read, while it cannot.
     unkept: Trouble,
     /// Over the stored batches of the rollout under way.
     digest: BatchesDigest,
     /// Reports to write once what they tell of is stored.
     unreported: VecDeque<RolloutId>,
-    reporting: Option<JoinHandle<()>>,
+    reporting: Option<Beside<()>>,
     /// Whose turn it is, of all services.
     reports: Arc<Semaphore>,
     instances: Sight<Arc<Vec<Instance>>>,
     router: Sight<Option<Arc<Serving>>>,
     renewed: Option<tokio::time::Instant>,
+    /// The next look, if nothing gives cause for an earlier one.
+    tick: tokio::time::Interval,
     busy: Busy,
     /// When harm was found, until it is written.
     harmed: Option<Timestamp>,
@@ -168,9 +169,10 @@ enum Woken {
     Message(Option<Box<Message>>),
     Window(Result<Window, Error>),
     Reading(Reading),
-    Written(Result<write::Written, tokio::task::JoinError>),
-    /// Whether it is.
-    Stored(Result<bool, tokio::task::JoinError>),
+    /// How it ended, if it was not broken off.
+    Written(Option<write::Written>),
+    /// Whether it is, if that was not broken off.
+    Stored(Option<bool>),
     Recalled(Vec<Batch>),
     Reported,
     Tick,
@@ -184,6 +186,8 @@ impl Reconciler {
         shared: Shared,
     ) -> Self {
         let Service { state, position, sequence } = known;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let Shared { ports, past, sender, live, written, reverting, reports } = shared;
         Self {
             key,
@@ -216,6 +220,7 @@ impl Reconciler {
             instances: unseen_yet(),
             router: unseen_yet(),
             renewed: None,
+            tick,
             busy: Busy::default(),
             harmed: None,
         }
@@ -235,8 +240,6 @@ impl Reconciler {
 
     async fn work(&mut self) {
         self.take_up();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.take_turns().await;
             self.write_report();
@@ -249,21 +252,21 @@ impl Reconciler {
                 _ = ended(self.reporting.as_mut()) => Woken::Reported,
                 window = listen::next(&mut self.windows) => Woken::Window(window),
                 reading = listen::read(&mut self.readings) => Woken::Reading(reading),
-                _ = tick.tick() => Woken::Tick,
+                _ = self.tick.tick() => Woken::Tick,
             };
             match woken {
                 Woken::Message(message) => match message.map(|message| *message) {
                     None | Some(Message::Stop) => return,
                     Some(message) => self.message(message),
                 },
-                Woken::Written(Ok(write::Written::Fenced)) | Woken::Stored(Ok(false)) => {
+                Woken::Written(Some(write::Written::Fenced)) | Woken::Stored(Some(false)) => {
                     tracing::warn!(service = %self.key, "another server looks after it now");
                     return;
                 }
                 Woken::Written(written) => self.written(written).await,
                 Woken::Window(window) => self.window(window).await,
-                Woken::Stored(Ok(true)) => self.stored().await,
-                Woken::Stored(Err(_)) => {
+                Woken::Stored(Some(true)) => self.stored().await,
+                Woken::Stored(None) => {
                     self.storing = None;
                     self.store();
                 }
@@ -312,6 +315,7 @@ impl Reconciler {
 
     /// Looks at everything, and decides on it if nothing else is being decided.
     async fn look(&mut self) {
+        self.tick.reset();
         self.observe().await;
         let listening_since = self.listening_since;
         if let Some(collector) = &mut self.collector {
@@ -374,10 +378,10 @@ pub(crate) fn davy() -> Actor {
     Actor::new("davy")
 }
 
-/// The end of a task, if there is one.
-async fn ended<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
-    match task {
-        Some(task) => task.await,
+/// The end of some work, if there is any.
+async fn ended<T: Send + 'static>(work: Option<&mut Beside<T>>) -> Option<T> {
+    match work {
+        Some(work) => work.end().await,
         None => std::future::pending().await,
     }
 }

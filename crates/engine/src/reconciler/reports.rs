@@ -1,6 +1,6 @@
 //! Reports, written beside.
 
-use super::{Ports, Reconciler};
+use super::{Beside, Ports, Reconciler};
 use crate::{
     past::Known,
     report::{self, Evidence},
@@ -33,7 +33,7 @@ impl Reconciler {
         }
         let Some(rollout) = self.unreported.pop_front() else { return };
         let (ports, past, turns) = (self.ports.clone(), self.past.clone(), self.reports.clone());
-        self.reporting = Some(tokio::spawn(async move {
+        self.reporting = Some(Beside::begin(async move {
             let _turn = turns.acquire().await;
             let written = tokio::time::timeout(REPORT, write(&ports, &past, &rollout)).await;
             match written.unwrap_or_else(|_| Err(format!("it took longer than {REPORT:?}"))) {

@@ -1,7 +1,7 @@
 //! What is to be decided, one thing after the other: a decision is appended before the next one is taken, and what it asks
 //! for is done once it is written.
 
-use super::{Declined, Message, Ports, Reconciler, Still, bounded, write};
+use super::{Beside, Declined, Message, Ports, Reconciler, Still, bounded, write};
 use crate::{clock::now, past::Known, routes};
 use davy_core::{
     Actor, Generation, Mode, ServiceKey, Timestamp,
@@ -13,10 +13,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::{
-    sync::oneshot,
-    task::{JoinError, JoinHandle},
-};
+use tokio::sync::oneshot;
 
 /// The longest wait for a router to serve or to revert.
 pub(super) const ROUTE: Duration = Duration::from_secs(3);
@@ -47,7 +44,7 @@ pub(super) enum Then {
 
 /// A decision on its way into the journal.
 pub(super) struct Writing {
-    pub(super) task: JoinHandle<write::Written>,
+    pub(super) task: Beside<write::Written>,
     /// What it was taken on.
     input: Input,
 }
@@ -122,16 +119,16 @@ impl Reconciler {
             Entry { at, by: by.clone(), rollout: own, event: event.clone() }
         });
         let (journal, key, entries) = (self.ports.journal.clone(), self.key.clone(), entries.collect());
-        let task = tokio::spawn(write::append(journal, key, self.position, entries, self.unwritten.clone()));
+        let task = Beside::begin(write::append(journal, key, self.position, entries, self.unwritten.clone()));
         self.decided = at;
         self.writing = Some(Writing { task, input });
     }
 
     /// The decision is written, or somebody else's was.
-    pub(super) async fn written(&mut self, written: Result<write::Written, JoinError>) {
+    pub(super) async fn written(&mut self, written: Option<write::Written>) {
         let Some(Writing { input, .. }) = self.writing.take() else { return };
         match written {
-            Ok(write::Written::Ours(records)) => {
+            Some(write::Written::Ours(records)) => {
                 let events = self.adopt(records);
                 for event in &events {
                     self.happened(event);
@@ -143,7 +140,7 @@ impl Reconciler {
                     }
                 }
             }
-            Ok(write::Written::Others(records)) => {
+            Some(write::Written::Others(records)) => {
                 let before = self.state.rollout_id().cloned();
                 self.adopt(records);
                 self.decide_again(input);
@@ -153,9 +150,9 @@ impl Reconciler {
                 }
             }
             // Told apart before.
-            Ok(write::Written::Fenced) => {}
-            Err(error) => {
-                tracing::error!(service = %self.key, %error, "a write was broken off; it is decided again");
+            Some(write::Written::Fenced) => {}
+            None => {
+                tracing::error!(service = %self.key, "a write was broken off; it is decided again");
                 self.decide_again(input);
             }
         }

@@ -1,8 +1,13 @@
 //! How a controller reaches the world: through calls that fail, hang, come late, are answered by nobody or carried out twice.
 
-use crate::{journal::Memory, site::Site, story::RATE};
+use crate::{
+    journal::Memory,
+    site::{Site, WINDOW},
+    story::RATE,
+};
 use davy_core::{
-    Digest, Generation, Instance, Millis, ReleaseId, RolloutId, ServiceKey, Serving, Snapshot, Source, Window, Workload,
+    Digest, Generation, Instance, Millis, ReleaseId, RolloutId, ServiceKey, Serving, Snapshot, Source, Timestamp,
+    Window, Workload,
 };
 use davy_engine::{Ports, now};
 use davy_ports::{
@@ -318,17 +323,22 @@ impl Router for Reach {
     }
 }
 
-/// Between two looks for a new window.
+/// Between two looks for a new window, when one is late.
 const POLL: Duration = Duration::from_millis(500);
 
 impl Telemetry for Reach {
     fn windows(&self, key: &ServiceKey, after: Option<Cursor>) -> Streamed<'static, Result<Window, Error>> {
-        let begin = (self.world.clone(), key.clone(), after);
-        Box::pin(stream::unfold(begin, |(world, key, after)| async move {
+        let begin = (self.world.clone(), key.clone(), after, None::<Timestamp>);
+        Box::pin(stream::unfold(begin, |(world, key, after, told_to)| async move {
+            // The next one is not there before its time.
+            if let Some(told_to) = told_to {
+                tokio::time::sleep(told_to.plus(WINDOW).since(now()).duration()).await;
+            }
             loop {
                 if let Some(window) = world.site(&key, |site, _| site.window(after.as_ref(), now())) {
                     let cursor = Cursor { boot: window.boot.clone(), sequence: window.sequence };
-                    return Some((Ok(window), (world, key, Some(cursor))));
+                    let told_to = Some(window.to);
+                    return Some((Ok(window), (world, key, Some(cursor), told_to)));
                 }
                 tokio::time::sleep(POLL).await;
             }

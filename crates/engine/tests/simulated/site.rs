@@ -8,7 +8,7 @@ use davy_ports::{Cursor, Error, Order};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The time that one window counts.
-const WINDOW: Millis = Millis::seconds(1);
+pub(crate) const WINDOW: Millis = Millis::seconds(1);
 /// So many windows are kept for who asks later.
 const KEPT: usize = 90;
 
