@@ -28,6 +28,8 @@ pub(super) fn next(seen: Option<(Timestamp, &Verdict)>, given: Option<Weight>, h
         Proof::Waits { requests } => {
             says(format!("{when}, which needs about {requests} more canary requests, and none come"), None)
         }
+        Proof::Idle => says(format!("{when}, which needs canary requests, and none come"), None),
+        Proof::Blind => says(format!("{when}, and nothing can be measured now"), None),
         Proof::Expected { at } => says(format!("{when}, expected at the present traffic"), Some(at.max(held))),
     }
 }
@@ -40,6 +42,8 @@ enum Proof {
     Person,
     OutOfReach,
     Waits { requests: u64 },
+    Idle,
+    Blind,
     Expected { at: Timestamp },
 }
 
@@ -51,7 +55,9 @@ fn proof(seen: Option<(Timestamp, &Verdict)>) -> Proof {
         Kind::Undecided if doubted(evidence) => return Proof::Person,
         Kind::Undecided if evidence.amber || evidence.hanging => return Proof::Against,
         Kind::Undecided => {}
-        Kind::Harmful | Kind::NoTraffic | Kind::Blind => return Proof::Unknown,
+        Kind::NoTraffic => return Proof::Idle,
+        Kind::Blind => return Proof::Blind,
+        Kind::Harmful => return Proof::Unknown,
     }
     let speed = evidence.speed.as_ref().map(|speed| speed.proof);
     let open: Vec<Promotion> = evidence.promotion.into_iter().chain(speed).filter(|proof| !proof.proven).collect();
@@ -98,6 +104,29 @@ mod tests {
             });
         }
         judge.verdict()
+    }
+
+    /// A time that passes is not told where nothing comes of it.
+    #[test]
+    fn a_step_that_nothing_comes_to_names_no_time() {
+        let (held, given) = (Timestamp(5_000), Weight::new(5_000).ok());
+        let mut judge = Judge::new(Policy::default()).expect("a policy");
+        let quiet = |second: u64, stable: u64| Window {
+            epoch: 1,
+            weight: 1_000,
+            from_ms: second * 1000,
+            to_ms: (second + 1) * 1000,
+            canary: Counts::default(),
+            stable: Counts { n: stable, x: 0, admitted: stable, repeated: 0 },
+        };
+        (0..60).for_each(|second| judge.observe(&quiet(second, 0)));
+        let idle = next(Some((Timestamp(60_000), &judge.verdict())), given, held);
+        assert_eq!(idle.at, None);
+        assert!(idle.what.ends_with("which needs canary requests, and none come"), "{}", idle.what);
+        judge.blind(davy_judge::Blindness::Silence);
+        let blind = next(Some((Timestamp(60_000), &judge.verdict())), given, held);
+        assert_eq!(blind.at, None);
+        assert!(blind.what.ends_with("nothing can be measured now"), "{}", blind.what);
     }
 
     #[test]

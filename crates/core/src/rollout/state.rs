@@ -288,7 +288,14 @@ impl Rollout {
                             Passes::Measured => "the old release's past is measured",
                             Passes::Tried => "the new release is still healthy",
                         };
-                        says(format!("{} once the hold has passed and {shown}", next.weight), Some(held))
+                        let idle = seen.is_some_and(|(_, verdict)| {
+                            verdict.weight == self.weight().basis_points() && verdict.kind == Kind::NoTraffic
+                        });
+                        let what = format!("{} once the hold has passed and {shown}", next.weight);
+                        match self.current().passes {
+                            Passes::Observed if idle => says(format!("{what}, and none come"), None),
+                            _ => says(what, Some(held)),
+                        }
                     }
                     None if self.is_first() => says("promoted: there is nothing to compare it with".to_owned(), None),
                     None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
