@@ -138,12 +138,8 @@ test("the past in sum tells what was decided from what was not", () => {
 });
 
 test("decisions stand out, and what came of each is folded under it", () => {
-  const one = (sequence, what, why = null) => ({ sequence, at: sequence, what, why });
-  const told = chapters([
-    one(1, "it begins: a new release is to serve", "lena asked"), one(2, "neither harm nor safety is shown"), one(3, "step 1: 5 % of requests to the canary"), one(4, "the router refused the weight", "busy"),
-    one(5, "something new"), one(6, "all traffic is to go back to stable", "harm"), one(7, "all traffic is back on stable", "harm"), one(8, "it is over: rolled back", "harm"),
-  ]);
-  assert.deepEqual(told.map(({ decision, course }) => [decision.sequence, course.map(({ sequence }) => sequence)]), [[1, [2]], [3, [4]], [5, []], [6, [7, 8]]]);
-  assert.deepEqual(chapters([one(1, "step 1: 5 % of requests to the canary"), one(2, "all traffic is back on stable", "the guard cut it off"), one(3, "it is over: rolled back", "the guard cut it off")]).map(({ decision }) => decision.sequence), [1, 2]);
-  assert.deepEqual(chapters([one(1, "promoted: the new release serves"), one(2, "it is over: promoted", "the bake passed")]).length, 2);
+  const one = (sequence, follows) => ({ sequence, at: sequence, what: "something", why: null, follows });
+  const told = chapters([one(1, false), one(2, true), one(3, false), one(4, false), one(5, true), one(6, true)]);
+  assert.deepEqual(told.map(({ decision, course }) => [decision.sequence, course.map(({ sequence }) => sequence)]), [[1, [2]], [3, []], [4, [5, 6]]]);
+  assert.deepEqual(chapters([one(1, true)]).length, 1, "what nothing came before stands for itself");
 });

@@ -19,16 +19,35 @@ pub(crate) fn decisions(records: &[Record], rollout: &RolloutId) -> Vec<Decision
     });
     let Some(own) = own else { return Vec::new() };
     let mut instances: BTreeSet<InstanceId> = BTreeSet::new();
-    let mut told = Vec::new();
+    let mut told: Vec<Decision> = Vec::new();
+    let mut last_why: Option<String> = None;
     for record in records {
         if let Event::InstancesReady { instances: ready, .. } = &record.entry.event {
             instances.extend(ready.iter().map(|instance| instance.id.clone()));
         }
-        if let Some((what, why)) = words(&record.entry.event, own, &instances) {
-            told.push(Decision { sequence: record.sequence, at: record.entry.at, what, why });
+        let event = &record.entry.event;
+        if let Some((what, why)) = words(event, own, &instances) {
+            // With the same reason it only follows: traffic that is back, and the end, after the decision to go back.
+            let follows = !told.is_empty() && (is_course(event) || (why.is_some() && why == last_why));
+            if !follows {
+                last_why.clone_from(&why);
+            }
+            told.push(Decision { sequence: record.sequence, at: record.entry.at, what, why, follows });
         }
     }
     told
+}
+
+/// What comes of a decision, or is done again because the router or the platform stumbled.
+fn is_course(event: &Event) -> bool {
+    match event {
+        Event::InstancesRefused { .. }
+        | Event::WeightRefused { .. }
+        | Event::LeaseLapsed { .. }
+        | Event::RouterRestarted { .. } => true,
+        Event::VerdictReached { verdict, .. } => verdict.kind == Kind::Undecided,
+        _ => false,
+    }
 }
 
 /// What was decided and why; none where the event is no decision but what came of one.
@@ -100,5 +119,69 @@ fn words(event: &Event, own: &Request, instances: &BTreeSet<InstanceId>) -> Opti
             because(outcome.to_owned(), why)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decisions;
+    use davy_core::{
+        Actor, Digest, EnvironmentName, Generation, HealthCheck, Millis, Policy, Process, Release, RolloutId, Route,
+        Run, ServiceKey, ServiceName, Timestamp, Weight, Workload,
+        rollout::{Cause, Event, Outcome, Request, RequestKind, Split},
+    };
+    use davy_ports::{Entry, Record};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_comes_of_a_decision_follows_it() {
+        let key = ServiceKey {
+            service: ServiceName::new("logo").expect("a name"),
+            environment: EnvironmentName::new("production").expect("a name"),
+        };
+        let workload = Workload {
+            run: Run::Process(Process { command: vec!["./logo".to_owned()], files: Vec::new() }),
+            env: BTreeMap::new(),
+            secrets: Vec::new(),
+            replicas: 1,
+            health: HealthCheck { path: None, grace: Millis(1), interval: Millis(1) },
+            route: Route { host: None, path: "/".to_owned() },
+        };
+        let (rollout, by) = (RolloutId::new("r"), Actor::new("mira"));
+        let request = Request {
+            rollout: rollout.clone(),
+            release: Release::new(&key, Digest::new("sha256:1"), workload),
+            policy: Policy::default(),
+            by: by.clone(),
+            kind: RequestKind::Deploy,
+        };
+        let (generation, cause) = (Generation(1), Cause::Person { by: by.clone() });
+        let split = Split::Trial { canary: Weight::new(1_000).expect("a weight"), without: Vec::new() };
+        let why = cause.sentence();
+        let events = [
+            (false, Event::RolloutRequested { request: Box::new(request) }),
+            (true, Event::InstancesRefused { generation, why: "no room".to_owned() }),
+            (false, Event::WeightRequested { generation, step: Some(0), split }),
+            (true, Event::WeightRefused { generation, why: "no room".to_owned() }),
+            (true, Event::RouterRestarted { generation }),
+            (false, Event::RevertRequested { generation, cause: cause.clone() }),
+            (true, Event::Reverted { generation, cause: Some(cause.clone()) }),
+            (true, Event::RolloutFinished { rollout: rollout.clone(), outcome: Outcome::Aborted, why, cause: None }),
+        ];
+        let records = (1u64..).zip(&events).map(|(sequence, (_, event))| Record {
+            sequence,
+            stream: key.clone(),
+            position: sequence,
+            entry: Entry {
+                at: Timestamp(sequence),
+                by: by.clone(),
+                rollout: Some(rollout.clone()),
+                event: event.clone(),
+            },
+            hash: String::new(),
+        });
+        let told = decisions(&records.collect::<Vec<_>>(), &rollout);
+        let follows: Vec<_> = told.iter().map(|decision| decision.follows).collect();
+        assert_eq!(follows, events.map(|(follows, _)| follows), "{told:#?}");
     }
 }

@@ -59,6 +59,8 @@ pub struct Decision {
     pub what: String,
     /// Why, where it is said.
     pub why: Option<String>,
+    /// Whether it only comes of the one before that does not follow, or is done again.
+    pub follows: bool,
 }
 
 /// The state that a rollout's own events are folded into: what served before it is known from before.

@@ -555,6 +555,8 @@ pub struct Decision {
     pub what: String,
     /// Why; null where it is not said.
     pub why: Option<String>,
+    /// Whether it only comes of the last one that does not follow, or is done again because something stumbled.
+    pub follows: bool,
 }
 
 /// Which server answers.

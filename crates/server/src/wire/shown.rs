@@ -407,6 +407,7 @@ impl From<Course> for Timeline {
             at: decision.at,
             what: decision.what,
             why: decision.why,
+            follows: decision.follows,
         };
         Self {
             kind: "timeline".to_owned(),
