@@ -25,6 +25,14 @@ pub fn batch(rollout: &str, number: u64, text: &str) -> Result<Batch, String> {
     Ok(batch)
 }
 
+/// What is packed is read as it was, and what is none is refused.
+///
+/// # Panics
+/// When it is not.
+pub fn packed(bytes: &[u8]) {
+    store::read_and_packed_again(bytes);
+}
+
 /// The past that these records tell.
 #[must_use]
 pub fn past(records: &[Record]) -> Past {

@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("api", api::body),
     ("gateway", gateway::body),
     ("journal", journal::body),
+    ("pack", davy_engine::fuzz::packed),
     ("machine", machine::body),
     ("judge", judge::body),
 ];

@@ -103,4 +103,4 @@ macro_rules! targets {
 }
 
 // As many as take about a second.
-targets! { file: 400, draft: 400, api: 100, gateway: 300, journal: 120, machine: 400, judge: 400 }
+targets! { file: 400, draft: 400, api: 100, gateway: 300, journal: 120, pack: 400, machine: 400, judge: 400 }

@@ -36,4 +36,6 @@ pub use evidence::BatchesDigest;
 pub(crate) use evidence::{digest, read as read_batch, write as write_batch};
 pub use journal::Store;
 pub use lease::{Bid, Bidder, Lease};
+#[cfg(feature = "fuzz")]
+pub(crate) use pack::read_and_packed_again;
 pub use room::Room;

@@ -53,6 +53,23 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Packed>, String> {
     Ok(events)
 }
 
+/// Whatever can be read of bytes, as they are stored or as what is packed in them, is packed again and read as the same.
+///
+/// # Panics
+/// When it is not.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_and_packed_again(bytes: &[u8]) {
+    let mut stored = vec![FORMAT];
+    stored.extend(compress_to_vec_zlib(bytes, 1));
+    for bytes in [bytes, &stored] {
+        let Ok(events) = unpack(bytes) else { continue };
+        assert_eq!(runs(&events).flatten().count(), events.len(), "each is in one run");
+        if let Some(packed) = pack(&events) {
+            assert_eq!(unpack(&packed).as_deref(), Ok(&events[..]), "they are read as they were packed");
+        }
+    }
+}
+
 /// Those that follow one another.
 pub(super) fn runs(events: &[Packed]) -> impl Iterator<Item = &[Packed]> {
     events.chunk_by(|one, next| next.position.checked_sub(1) == Some(one.position))
