@@ -361,9 +361,11 @@ impl Engine {
     }
 
     fn handle_of(&self, rollout: &RolloutId) -> Option<Handle> {
+        // What is shown as under way was known before.
+        let key = self.past.now().rollout(rollout)?.key.clone();
         let services = self.services();
         let current = |handle: &&Handle| handle.live.borrow().state.rollout_id() == Some(rollout);
-        services.values().find(current).cloned()
+        services.get(&key).filter(current).cloned()
     }
 
     /// Goes back: during a trial or a bake at once to the release that served before, else by a rollout of an
