@@ -74,15 +74,14 @@ impl Node {
             }
         }
         if self.requests > 0 {
-            actions.extend((1..=3).map(|number| Action::Request(number, RequestKind::Deploy)));
-            let before = self.state.rollout.as_ref().and_then(|rollout| rollout.from.as_ref());
-            let known = before.or(self.state.stable.as_ref()).map_or("v1", |release| release.id.as_str());
-            let known = known[1..].parse().unwrap_or(1);
-            actions.push(Action::Request(known, RequestKind::Rollback));
-            if self.state.stable.as_ref().is_none_or(|stable| stable.id.as_str() != "v2") {
-                actions.push(Action::Request(2, RequestKind::Rollback));
+            // Whatever a release is called, each may be asked for: names are nothing to a key.
+            let each =
+                (1..=3).flat_map(|number| [RequestKind::Deploy, RequestKind::Rollback].map(|kind| (number, kind)));
+            actions.extend(each.map(|(number, kind)| Action::Request(number, kind)));
+            let serves = self.state.stable.as_ref().or(self.state.rollout.as_ref().map(|it| &it.request.release));
+            if let Some(number) = serves.and_then(|release| release.id.as_str()[1..].parse().ok()) {
+                actions.push(Action::Request(number, RequestKind::Remove));
             }
-            actions.push(Action::Request(3, RequestKind::Remove));
         }
         if self.late.is_some() {
             actions.push(Action::Arrive);

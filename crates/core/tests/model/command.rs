@@ -30,6 +30,9 @@ fn full() -> Vec<Scope> {
         scopes::small(),
         Scope { nudges: 0, requests: 2, ..scopes::small() },
         Scope { nudges: 0, slow: true, ..scopes::small() },
+        Scope { nudges: 0, faults: 2, ..scopes::small() },
+        Scope { nudges: 0, requests: 3, faults: 0, ..scopes::small() },
+        Scope { nudges: 2, faults: 0, ..scopes::small() },
     ];
     person.chain(fault).chain(more).collect()
 }
