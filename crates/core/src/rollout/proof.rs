@@ -28,9 +28,17 @@ pub(super) fn next(seen: Option<(Timestamp, &Verdict)>, given: Option<Weight>, h
         Proof::Waits { requests } => {
             says(format!("{when}, which needs about {requests} more canary requests, and none come"), None)
         }
-        Proof::Idle => says(format!("{when}, which needs canary requests, and none come"), None),
-        Proof::Blind => says(format!("{when}, and nothing can be measured now"), None),
+        Proof::Missing(missing) => says(format!("{when}, {missing}"), None),
         Proof::Expected { at } => says(format!("{when}, expected at the present traffic"), Some(at.max(held))),
+    }
+}
+
+/// What is missing for any step that has to show something, where something is.
+pub(super) const fn missing(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::NoTraffic => Some("and no request comes to the canary"),
+        Kind::Blind => Some("and something it needs cannot be measured now"),
+        Kind::Harmful | Kind::Safe | Kind::Undecided => None,
     }
 }
 
@@ -42,8 +50,7 @@ enum Proof {
     Person,
     OutOfReach,
     Waits { requests: u64 },
-    Idle,
-    Blind,
+    Missing(&'static str),
     Expected { at: Timestamp },
 }
 
@@ -55,9 +62,7 @@ fn proof(seen: Option<(Timestamp, &Verdict)>) -> Proof {
         Kind::Undecided if doubted(evidence) => return Proof::Person,
         Kind::Undecided if evidence.amber || evidence.hanging => return Proof::Against,
         Kind::Undecided => {}
-        Kind::NoTraffic => return Proof::Idle,
-        Kind::Blind => return Proof::Blind,
-        Kind::Harmful => return Proof::Unknown,
+        kind => return missing(kind).map_or(Proof::Unknown, Proof::Missing),
     }
     let speed = evidence.speed.as_ref().map(|speed| speed.proof);
     let open: Vec<Promotion> = evidence.promotion.into_iter().chain(speed).filter(|proof| !proof.proven).collect();
@@ -122,11 +127,11 @@ mod tests {
         (0..60).for_each(|second| judge.observe(&quiet(second, 0)));
         let idle = next(Some((Timestamp(60_000), &judge.verdict())), given, held);
         assert_eq!(idle.at, None);
-        assert!(idle.what.ends_with("which needs canary requests, and none come"), "{}", idle.what);
+        assert!(idle.what.ends_with("no request comes to the canary"), "{}", idle.what);
         judge.blind(davy_judge::Blindness::Silence);
         let blind = next(Some((Timestamp(60_000), &judge.verdict())), given, held);
         assert_eq!(blind.at, None);
-        assert!(blind.what.ends_with("nothing can be measured now"), "{}", blind.what);
+        assert!(blind.what.ends_with("something it needs cannot be measured now"), "{}", blind.what);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where a service stands: a fold over its events.
 
-use super::{Cause, CauseKind, Effect, Outcome, Passes, PauseReason, Request, Split, Step, proof};
+use super::{Cause, CauseKind, Effect, Outcome, Passes, PauseReason, Request, RequestKind, Split, Step, proof};
 use crate::{Generation, Millis, Release, ReleaseId, RolloutId, Timestamp, Weight};
 use davy_judge::{Kind, Verdict};
 use serde::{Deserialize, Serialize};
@@ -275,30 +275,35 @@ impl Rollout {
             Phase::Recovering { .. } => says(format!("the router serves {} again", self.weight()), None),
             Phase::Holding { since, .. } => {
                 let held = since.plus(self.current().hold);
+                // A verdict is about one weight; blindness is about all.
+                let about =
+                    |verdict: &Verdict| verdict.weight == self.weight().basis_points() || verdict.kind == Kind::Blind;
+                let seen = seen.filter(|(_, verdict)| about(verdict));
+                let missing = seen.and_then(|(_, verdict)| proof::missing(verdict.kind));
+                let then = |what: String, missing| match missing {
+                    Some(missing) => says(format!("{what}, {missing}"), None),
+                    None => says(what, Some(held)),
+                };
                 match self.plan.get(self.step + 1) {
-                    Some(next) if self.current().passes == Passes::Proven => proof::next(
-                        seen.filter(|(_, verdict)| verdict.weight == self.weight().basis_points()),
-                        (!self.is_automatic() || self.step + 2 >= self.plan.len()).then_some(next.weight),
-                        held,
-                    ),
+                    Some(next) if self.current().passes == Passes::Proven => {
+                        let chosen = self.is_automatic() && self.step + 2 < self.plan.len();
+                        proof::next(seen, (!chosen).then_some(next.weight), held)
+                    }
                     Some(next) => {
-                        let shown = match self.current().passes {
-                            Passes::Proven => "the margin is proven",
-                            Passes::Observed => "requests were seen to succeed",
-                            Passes::Measured => "the old release's past is measured",
-                            Passes::Tried => "the new release is still healthy",
+                        let (shown, missing) = match self.current().passes {
+                            Passes::Proven => ("the margin is proven", missing),
+                            Passes::Observed => ("requests were seen to succeed", missing),
+                            Passes::Measured => ("the old release's past is measured", missing),
+                            Passes::Tried => ("the new release is still healthy", None),
                         };
-                        let idle = seen.is_some_and(|(_, verdict)| {
-                            verdict.weight == self.weight().basis_points() && verdict.kind == Kind::NoTraffic
-                        });
-                        let what = format!("{} once the hold has passed and {shown}", next.weight);
-                        match self.current().passes {
-                            Passes::Observed if idle => says(format!("{what}, and none come"), None),
-                            _ => says(what, Some(held)),
-                        }
+                        then(format!("{} once the hold has passed and {shown}", next.weight), missing)
                     }
                     None if self.is_first() => says("promoted: there is nothing to compare it with".to_owned(), None),
-                    None => says("promoted after one whole hold, observed".to_owned(), Some(held)),
+                    None => {
+                        // What served before needs no evidence.
+                        let missing = missing.filter(|_| self.request.kind != RequestKind::Rollback);
+                        then("promoted after one whole hold, observed".to_owned(), missing)
+                    }
                 }
             }
             Phase::Baking { since } if self.observed == Some(Weight::ALL) => {

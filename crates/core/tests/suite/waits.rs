@@ -2,7 +2,7 @@
 
 use crate::{
     stories::{command, on_trial, only_release, outcome, served},
-    world::{World, release, strategy},
+    world::{World, release, strategy, verdict},
 };
 use davy_core::{
     FallbackCause, Health, Millis, Weight,
@@ -22,6 +22,32 @@ fn back_without_traffic() -> World {
     world.run(Millis::seconds(20));
     assert!(matches!(world.state.rollout.as_ref().expect("it bakes").phase, Phase::Baking { .. }));
     world
+}
+
+/// A time that passes is not told where nothing comes of it; blindness is about every weight, and no traffic about its own.
+#[test]
+fn a_step_that_lacks_what_it_needs_names_no_time() {
+    let mut world = on_trial();
+    world.kind = Kind::Safe;
+    let mut steps = 0;
+    while steps < 20 && outcome(&world).is_none() {
+        let rollout = world.state.rollout.as_ref().expect("on trial");
+        if matches!(rollout.phase, Phase::Baking { .. }) {
+            break;
+        }
+        if let Phase::Holding { generation, .. } = rollout.phase {
+            steps += 1;
+            let next = |kind, weight| rollout.next(Some((world.now, &verdict(kind, generation, weight)))).at;
+            let here = rollout.weight();
+            assert!(next(Kind::Safe, here).is_some(), "at {here}");
+            for (kind, weight) in [(Kind::NoTraffic, here), (Kind::Blind, here), (Kind::Blind, Weight::NONE)] {
+                assert_eq!(next(kind, weight), None, "{kind:?} of {weight}, at {here}");
+            }
+            assert!(next(Kind::NoTraffic, Weight::NONE).is_some(), "that was before, at {here}");
+        }
+        world.run(Millis::seconds(1));
+    }
+    assert!(steps > 1, "the last one is among them");
 }
 
 #[test]
