@@ -19,34 +19,54 @@ pub(crate) fn decisions(records: &[Record], rollout: &RolloutId) -> Vec<Decision
     });
     let Some(own) = own else { return Vec::new() };
     let mut instances: BTreeSet<InstanceId> = BTreeSet::new();
-    let mut told: Vec<Decision> = Vec::new();
-    let mut last_why: Option<String> = None;
+    let (mut told, mut before): (Vec<Decision>, Before) = (Vec::new(), Before::default());
     for record in records {
-        if let Event::InstancesReady { instances: ready, .. } = &record.entry.event {
+        let event = &record.entry.event;
+        if let Event::InstancesReady { instances: ready, .. } = event {
             instances.extend(ready.iter().map(|instance| instance.id.clone()));
         }
-        let event = &record.entry.event;
         if let Some((what, why)) = words(event, own, &instances) {
-            // With the same reason it only follows: traffic that is back, and the end, after the decision to go back.
-            let follows = !told.is_empty() && (is_course(event) || (why.is_some() && why == last_why));
-            if !follows {
-                last_why.clone_from(&why);
-            }
+            let follows = before.is_followed_by(event);
             told.push(Decision { sequence: record.sequence, at: record.entry.at, what, why, follows });
         }
     }
     told
 }
 
-/// What comes of a decision, or is done again because the router or the platform stumbled.
-fn is_course(event: &Event) -> bool {
-    match event {
-        Event::InstancesRefused { .. }
-        | Event::WeightRefused { .. }
-        | Event::LeaseLapsed { .. }
-        | Event::RouterRestarted { .. } => true,
-        Event::VerdictReached { verdict, .. } => verdict.kind == Kind::Undecided,
-        _ => false,
+/// What was told so far, as far as something may follow it.
+#[derive(Default)]
+struct Before {
+    /// The last verdict.
+    verdict: Option<Kind>,
+    /// Whether that stands as the last decision.
+    stands: bool,
+    goes_back: bool,
+}
+
+impl Before {
+    /// Whether an event only comes of what was decided, or is done again because the router or the platform stumbled.
+    fn is_followed_by(&mut self, event: &Event) -> bool {
+        let follows = match event {
+            Event::InstancesRefused { .. }
+            | Event::WeightRefused { .. }
+            | Event::LeaseLapsed { .. }
+            | Event::RouterRestarted { .. } => true,
+            // It takes nothing back: what was said before was no more.
+            Event::VerdictReached { verdict, .. } => {
+                verdict.kind == Kind::Undecided && matches!(self.verdict, None | Some(Kind::Undecided))
+            }
+            Event::RevertRequested { .. } => self.stands && self.verdict == Some(Kind::Harmful),
+            Event::Reverted { .. } | Event::RolloutFinished { .. } => self.goes_back,
+            _ => false,
+        };
+        if let Event::VerdictReached { verdict, .. } = event {
+            self.verdict = Some(verdict.kind);
+        }
+        if !follows {
+            self.stands = matches!(event, Event::VerdictReached { .. });
+        }
+        self.goes_back |= matches!(event, Event::RevertRequested { .. } | Event::Reverted { .. });
+        follows
     }
 }
 
@@ -124,12 +144,13 @@ fn words(event: &Event, own: &Request, instances: &BTreeSet<InstanceId>) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::decisions;
+    use super::{Before, decisions};
     use davy_core::{
         Actor, Digest, EnvironmentName, Generation, HealthCheck, Millis, Policy, Process, Release, RolloutId, Route,
         Run, ServiceKey, ServiceName, Timestamp, Weight, Workload,
-        rollout::{Cause, Event, Outcome, Request, RequestKind, Split},
+        rollout::{Cause, Event, Outcome, PauseReason, Request, RequestKind, Split},
     };
+    use davy_judge::Kind;
     use davy_ports::{Entry, Record};
     use std::collections::BTreeMap;
 
@@ -157,31 +178,71 @@ mod tests {
         };
         let (generation, cause) = (Generation(1), Cause::Person { by: by.clone() });
         let split = Split::Trial { canary: Weight::new(1_000).expect("a weight"), without: Vec::new() };
-        let why = cause.sentence();
-        let events = [
+        let over =
+            |outcome| Event::RolloutFinished { rollout: rollout.clone(), outcome, why: cause.sentence(), cause: None };
+        let paused = Event::Paused { why: PauseReason::Person { by: by.clone() } };
+        let begins = [
             (false, Event::RolloutRequested { request: Box::new(request) }),
             (true, Event::InstancesRefused { generation, why: "no room".to_owned() }),
             (false, Event::WeightRequested { generation, step: Some(0), split }),
             (true, Event::WeightRefused { generation, why: "no room".to_owned() }),
             (true, Event::RouterRestarted { generation }),
-            (false, Event::RevertRequested { generation, cause: cause.clone() }),
-            (true, Event::Reverted { generation, cause: Some(cause.clone()) }),
-            (true, Event::RolloutFinished { rollout: rollout.clone(), outcome: Outcome::Aborted, why, cause: None }),
+            // Whoever aborts after a pause of his own decides anew.
+            (false, paused),
         ];
-        let records = (1u64..).zip(&events).map(|(sequence, (_, event))| Record {
-            sequence,
-            stream: key.clone(),
-            position: sequence,
-            entry: Entry {
-                at: Timestamp(sequence),
-                by: by.clone(),
-                rollout: Some(rollout.clone()),
-                event: event.clone(),
-            },
-            hash: String::new(),
-        });
-        let told = decisions(&records.collect::<Vec<_>>(), &rollout);
-        let follows: Vec<_> = told.iter().map(|decision| decision.follows).collect();
-        assert_eq!(follows, events.map(|(follows, _)| follows), "{told:#?}");
+        let asked = [
+            (false, Event::RevertRequested { generation, cause: cause.clone() }),
+            (true, Event::Reverted { generation, cause: None }),
+            (true, over(Outcome::Aborted)),
+        ];
+        // Past the journal first.
+        let unasked =
+            [(false, Event::Reverted { generation, cause: Some(cause.clone()) }), (true, over(Outcome::Aborted))];
+        let promoted = [(false, Event::Promoted), (false, over(Outcome::Promoted))];
+        let ends: [&[(bool, Event)]; 3] = [&asked, &unasked, &promoted];
+        for end in ends {
+            let events: Vec<_> = begins.iter().chain(end).collect();
+            let records = (1u64..).zip(&events).map(|(sequence, (_, event))| Record {
+                sequence,
+                stream: key.clone(),
+                position: sequence,
+                entry: Entry {
+                    at: Timestamp(sequence),
+                    by: by.clone(),
+                    rollout: Some(rollout.clone()),
+                    event: event.clone(),
+                },
+                hash: String::new(),
+            });
+            let told = decisions(&records.collect::<Vec<_>>(), &rollout);
+            let follows: Vec<_> = told.iter().map(|decision| decision.follows).collect();
+            assert_eq!(follows, events.iter().map(|(follows, _)| *follows).collect::<Vec<_>>(), "{told:#?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_takes_something_back_stands_for_itself() {
+        let verdict =
+            |kind| Event::VerdictReached { verdict: Box::new(davy_judge::Verdict { kind, ..judged() }), batches: None };
+        let mut before = Before::default();
+        let kinds = [
+            (true, Kind::Undecided),
+            (false, Kind::Safe),
+            (false, Kind::Undecided),
+            (true, Kind::Undecided),
+            (false, Kind::Blind),
+            (false, Kind::Undecided),
+            (false, Kind::Harmful),
+        ];
+        for (follows, kind) in kinds {
+            assert_eq!(before.is_followed_by(&verdict(kind)), follows, "{kind:?}");
+        }
+        let cause = Cause::Person { by: Actor::new("mira") };
+        let revert = Event::RevertRequested { generation: Generation(1), cause };
+        assert!(before.is_followed_by(&revert), "it comes of the harm");
+    }
+
+    fn judged() -> davy_judge::Verdict {
+        davy_judge::Judge::new(davy_judge::Policy::default()).expect("a policy").verdict()
     }
 }
