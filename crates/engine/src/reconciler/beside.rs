@@ -4,8 +4,12 @@ use futures_util::FutureExt as _;
 use std::{
     panic::AssertUnwindSafe,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use tokio::task::JoinHandle;
+
+/// Before what was broken off at once is said to have been.
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// What needs no waiting is done when it begins; the rest goes on as a task.
 pub(super) enum Beside<T> {
@@ -18,7 +22,9 @@ impl<T: Send + 'static> Beside<T> {
         let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind().map(Result::ok));
         // Whoever is woken meanwhile is the task, which asks again.
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => Self::Done(done),
+            // It will be tried again, and everything else has to have its turn before.
+            Poll::Ready(None) => Self::Task(tokio::spawn(tokio::time::sleep(PAUSE).map(|()| None))),
+            Poll::Ready(Some(done)) => Self::Done(Some(done)),
             Poll::Pending => Self::Task(tokio::spawn(work)),
         }
     }
@@ -43,6 +49,7 @@ impl<T> Beside<T> {
 #[cfg(test)]
 mod tests {
     use super::Beside;
+    use futures_util::FutureExt as _;
     use std::future::{pending, ready};
     use tokio::task::yield_now;
 
@@ -59,9 +66,10 @@ mod tests {
         assert_eq!(later.end().await, Some(2));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_broken_off_says_so() {
         let mut at_once = Beside::begin(async { assert!(false_now(), "broken on purpose") });
+        assert_eq!(at_once.end().now_or_never(), None, "others have their turn");
         assert_eq!(at_once.end().await, None);
         let mut later = Beside::begin(async {
             yield_now().await;

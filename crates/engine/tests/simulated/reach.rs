@@ -173,6 +173,20 @@ impl Reach {
         }
     }
 
+    /// A journal on a disk answers later, and other things happen meanwhile: where there is trouble, every second time.
+    async fn tarry(&self) {
+        if self.world.trouble.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let later = {
+            let Inner { dice, .. } = &mut *self.world.inner();
+            dice.bool().then(|| Duration::from_millis(dice.u64(1..20)))
+        };
+        if let Some(later) = later {
+            tokio::time::sleep(later).await;
+        }
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         tried: &'static str,
@@ -204,6 +218,7 @@ impl Journal for Reach {
         Box::pin(async move {
             let written = self.journal(move |world| world.journal.write(&stream, expected, &entries)).await;
             drop(self.world.answering.lock().await);
+            self.tarry().await;
             written
         })
     }
@@ -240,7 +255,11 @@ impl Journal for Reach {
 
     fn store<'a>(&'a self, batch: &'a Batch) -> Boxed<'a, Result<(), JournalError>> {
         let batch = batch.clone();
-        Box::pin(self.journal(move |world| world.journal.keep(&batch)))
+        Box::pin(async move {
+            let stored = self.journal(move |world| world.journal.keep(&batch)).await;
+            self.tarry().await;
+            stored
+        })
     }
 
     fn evidence<'a>(&'a self, rollout: &'a RolloutId) -> Boxed<'a, Result<Vec<Batch>, JournalError>> {
