@@ -51,7 +51,7 @@ impl Before {
             | Event::WeightRefused { .. }
             | Event::LeaseLapsed { .. }
             | Event::RouterRestarted { .. } => true,
-            // It takes nothing back: what was said before was no more.
+            // Only where it takes nothing back that was said before.
             Event::VerdictReached { verdict, .. } => {
                 verdict.kind == Kind::Undecided && matches!(self.verdict, None | Some(Kind::Undecided))
             }

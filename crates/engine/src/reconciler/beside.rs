@@ -1,4 +1,5 @@
-//! Work that is carried to its end beside a reconciler, so that nothing else waits for it.
+//! Work that is carried to its end beside a reconciler, so that nothing else waits for it. A journal in memory answers at once; one on
+//! a disk or elsewhere is waited for by a task.
 
 use futures_util::FutureExt as _;
 use std::{
